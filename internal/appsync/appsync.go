@@ -1,0 +1,124 @@
+// Package appsync is AppSync's wire vocabulary: the JSON a direct Lambda
+// resolver is called with, and the names both sides of the API use. It has no
+// behaviour.
+package appsync
+
+import "encoding/json"
+
+// Event is what AppSync calls a direct Lambda resolver with: the resolver
+// context. See "Direct Lambda resolvers" in the AppSync developer guide.
+type Event struct {
+	Arguments json.RawMessage `json:"arguments"`
+	// Identity is nil for callers with an API key.
+	Identity *Identity       `json:"identity"`
+	Source   json.RawMessage `json:"source"`
+	Request  Request         `json:"request"`
+	Prev     json.RawMessage `json:"prev"`
+	Info     Info            `json:"info"`
+	Stash    json.RawMessage `json:"stash"`
+}
+
+// Request is the HTTP request as resolvers see it. AppSync never passes
+// cookies.
+type Request struct {
+	Headers    map[string]string `json:"headers"`
+	DomainName *string           `json:"domainName"`
+}
+
+// Info describes the field being resolved.
+type Info struct {
+	// SelectionSetList holds the selected fields, nested ones joined with a slash;
+	// an aliased field by its alias.
+	SelectionSetList    []string        `json:"selectionSetList"`
+	SelectionSetGraphQL string          `json:"selectionSetGraphQL"`
+	ParentTypeName      string          `json:"parentTypeName"`
+	FieldName           string          `json:"fieldName"`
+	Variables           json.RawMessage `json:"variables"`
+}
+
+// Identity is who AppSync has authenticated. Which fields are set depends on
+// the mode: Sub, Username, Issuer, Claims, Groups for Cognito user pools;
+// AccountID, UserARN, Username and the cognito… fields for IAM; Sub, Issuer,
+// Claims for OIDC.
+type Identity struct {
+	Sub                 string          `json:"sub,omitempty"`
+	Issuer              string          `json:"issuer,omitempty"`
+	Username            string          `json:"username,omitempty"`
+	Claims              json.RawMessage `json:"claims,omitempty"`
+	Groups              []string        `json:"groups,omitempty"`
+	DefaultAuthStrategy string          `json:"defaultAuthStrategy,omitempty"`
+	SourceIP            []string        `json:"sourceIp,omitempty"`
+
+	AccountID                   string `json:"accountId,omitempty"`
+	UserARN                     string `json:"userArn,omitempty"`
+	CognitoIdentityPoolID       string `json:"cognitoIdentityPoolId,omitempty"`
+	CognitoIdentityID           string `json:"cognitoIdentityId,omitempty"`
+	CognitoIdentityAuthType     string `json:"cognitoIdentityAuthType,omitempty"`
+	CognitoIdentityAuthProvider string `json:"cognitoIdentityAuthProvider,omitempty"`
+}
+
+// AuthMode is one of AppSync's authorization modes.
+type AuthMode string
+
+// The modes this API uses, by the names the schema directives derive from.
+const (
+	ModeUserPools AuthMode = "AMAZON_COGNITO_USER_POOLS"
+	ModeIAM       AuthMode = "AWS_IAM"
+)
+
+// Mode returns the mode i was authenticated by: AppSync passes no name of it,
+// but only IAM callers have an ARN and only user-pool callers a sub.
+func (i *Identity) Mode() AuthMode {
+	switch {
+	case i == nil:
+		return ""
+	case i.UserARN != "":
+		return ModeIAM
+	case i.Sub != "":
+		return ModeUserPools
+	}
+	return ""
+}
+
+// Error is one entry of a GraphQL response's errors.
+type Error struct {
+	Message   string     `json:"message"`
+	ErrorType string     `json:"errorType,omitempty"`
+	ErrorInfo any        `json:"errorInfo,omitempty"`
+	Data      any        `json:"data,omitempty"`
+	Path      []any      `json:"path,omitempty"`
+	Locations []Location `json:"locations,omitempty"`
+	// ErrorCode is the numeric code the SDKs read from a connection_error.
+	ErrorCode int `json:"errorCode,omitempty"`
+}
+
+// Location is where in the GraphQL document an error is.
+type Location struct {
+	Line       int     `json:"line"`
+	Column     int     `json:"column"`
+	SourceName *string `json:"sourceName"`
+}
+
+// Frame is one message of the real-time protocol, in either direction.
+type Frame struct {
+	Type    string          `json:"type"`
+	ID      string          `json:"id,omitempty"`
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// Frame types.
+const (
+	TypeConnectionInit  = "connection_init"
+	TypeConnectionAck   = "connection_ack"
+	TypeConnectionError = "connection_error"
+	TypeKeepAlive       = "ka"
+	TypeStart           = "start"
+	TypeStartAck        = "start_ack"
+	TypeData            = "data"
+	TypeStop            = "stop"
+	TypeComplete        = "complete"
+	TypeError           = "error"
+)
+
+// Protocol is the WebSocket subprotocol of real-time connections.
+const Protocol = "graphql-ws"
