@@ -1,0 +1,73 @@
+package redisstore_test
+
+import (
+	"testing"
+	"time"
+
+	"presence"
+	"presence/internal/config"
+	"presence/internal/presencetest"
+	"presence/internal/redisstore"
+	"presence/internal/redistest"
+)
+
+// timing is short for real Redis, whose clock can not be moved: there every
+// step of a test takes its time.
+var timing = presence.Timing{Heartbeat: 200 * time.Millisecond, Timeout: 600 * time.Millisecond, Retention: 1500 * time.Millisecond}
+
+const lease = 150 * time.Millisecond
+
+func TestEmbedded(t *testing.T) {
+	t.Parallel()
+	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
+		url, advance := redistest.Embedded(t)
+		return backend(t, config.Redis{RedisURL: url}, advance)
+	})
+}
+
+func TestEmbeddedTwoRedis(t *testing.T) {
+	t.Parallel()
+	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
+		url, advance := redistest.Embedded(t)
+		pagesURL, advancePages := redistest.Embedded(t)
+		return backend(t, config.Redis{RedisURL: url, StatusRedisURL: pagesURL}, func(d time.Duration) {
+			advance(d)
+			advancePages(d)
+		})
+	})
+}
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
+		return backend(t, config.Redis{RedisURL: server.URL}, redistest.Pause)
+	})
+}
+
+func TestTwoRedis(t *testing.T) {
+	t.Parallel()
+	server, pages := redistest.Start(t), redistest.Start(t)
+	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
+		return backend(t, config.Redis{RedisURL: server.URL, StatusRedisURL: pages.URL}, redistest.Pause)
+	})
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	url := redistest.StartCluster(t)
+	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
+		return backend(t, config.Redis{RedisURL: url, RedisCluster: true}, redistest.Pause)
+	})
+}
+
+// backend returns a store under a prefix of the test's own.
+func backend(t *testing.T, where config.Redis, advance func(time.Duration)) presencetest.Backend {
+	t.Helper()
+	store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: where, Shards: 4, Prefix: t.Name(), Lease: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return presencetest.Backend{Store: store, Timing: timing, Lease: lease, Advance: advance}
+}

@@ -1,0 +1,61 @@
+-- KEYS of one shard, the same in every script, all in one slot:
+--   1 online    zset  user -> last beat (ms); in grace, dated back
+--   2 lastseen  zset  user -> lastSeen (ms) of those offline or in grace
+--   3 outbox    zset  user -> when the note is next due (ms)
+--   4 notes     hash  user -> "asOf reason" of the unannounced change
+--   5 shard     hash  clock, swept, resumed (ms)
+--
+-- A beat's score is its asOf. Every other asOf given out is at most clock,
+-- which only grows. So the greater of a user's score and clock is at least
+-- every asOf given out for the user, and a write takes one more. That holds
+-- when the time steps back, and for users who have been forgotten.
+local ONLINE, LASTSEEN, OUTBOX, NOTES, SHARD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local STEP = 1000 -- ms a score may be ahead of the time before that has stepped back
+
+local call = redis.call
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function ms(n) return string.format('%.0f', n) end
+
+-- A shard without a clock is new, or in a Redis that lost its data: whatever
+-- was given out before is older than now.
+local function clock()
+  local at = call('HGET', SHARD, 'clock')
+  if at then return tonumber(at) end
+  call('HSET', SHARD, 'clock', ms(now))
+  return now
+end
+
+-- Takes an asOf greater than any given out for a user whose last beat is given.
+local function advance(beat)
+  local at = math.max(now, beat, clock()) + 1
+  call('HSET', SHARD, 'clock', ms(at))
+  return at
+end
+
+-- Leaves a note that the user is to be announced.
+local function note(user, asOf, reason, due)
+  call('HSET', NOTES, user, ms(asOf) .. ' ' .. reason)
+  call('ZADD', OUTBOX, ms(due), user)
+end
+
+-- A state as Go reads it.
+local function state(asOf, seen, expires, page)
+  return { expires > now and 1 or 0, asOf, seen, expires, page or false }
+end
+
+-- The user's state now. One that time has changed since the last write (the
+-- user expired, or the page did) gets an asOf of its own here.
+local function read(user, timeout, page)
+  local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
+  local seen = math.max(beat or 0, tonumber(call('ZSCORE', LASTSEEN, user) or 0))
+  if not beat then
+    return state(clock(), seen, 0)
+  end
+  local shown = page and call('GET', page)
+  if beat + timeout <= now or page and not shown then
+    return state(advance(beat), seen, beat + timeout, shown)
+  end
+  return state(math.max(beat, clock()), seen, beat + timeout, shown)
+end

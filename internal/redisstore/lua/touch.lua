@@ -1,0 +1,52 @@
+-- Records a sign of life of one session.
+--
+-- KEYS  6 the user's sessions, zset session -> last beat (ms); there only once
+--         the client has named one
+--       7 the user's page; absent where pages are kept in another Redis
+-- ARGV  1 user   2 session ('' is the default one)   3 reason
+--       4 timeout (ms)   5 lease of a note (ms)   6 page
+--       7 '1' if the page, kept elsewhere, has changed
+-- Returns the state, the note's asOf (0: nothing to announce), and 1 if the
+-- status changed.
+local user, session, reason = ARGV[1], ARGV[2], ARGV[3]
+local timeout, lease, page = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+
+local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
+local alive = beat and beat + timeout > now
+local asOf = math.max(now, beat or 0, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
+local score = asOf
+if asOf > now + STEP then
+  -- The time has stepped back. What counts for the timeout is the time, and the
+  -- clock remembers the asOf.
+  call('HSET', SHARD, 'clock', ms(asOf))
+  score = now
+end
+
+local tracked = call('EXISTS', KEYS[6]) == 1
+if tracked or session ~= '' then
+  if not tracked and alive then
+    call('ZADD', KEYS[6], ms(beat), '')
+  end
+  call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ms(now - timeout))
+  if call('ZADD', KEYS[6], ms(score), session) == 1 then
+    call('ZREMRANGEBYRANK', KEYS[6], 0, -101) -- at most 100 sessions a user
+  end
+  call('PEXPIRE', KEYS[6], ms(2 * timeout))
+end
+call('ZADD', ONLINE, ms(score), user)
+if not beat then
+  call('ZREM', LASTSEEN, user)
+end
+
+local changed = ARGV[7] == '1'
+if KEYS[7] then
+  -- 2 ms more than the session has, so that nobody is online without a page.
+  page, changed = show(KEYS[7], session, page, timeout + 2, reason == 'connect' or not alive)
+end
+
+-- A user who is past the timeout but was not swept yet has gone and come back
+-- all the same: whoever asked in between was told.
+if not alive or changed then
+  note(user, asOf, reason, now + lease)
+end
+return { state(asOf, score, score + timeout, page), (not alive or changed) and asOf or 0, alive and 0 or 1 }
