@@ -1,0 +1,190 @@
+package auth_test
+
+import (
+	"crypto/hmac"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/google/go-cmp/cmp"
+
+	"presence"
+	"presence/internal/appsync"
+)
+
+const body = `{"query":"mutation { connected(userId: \"a\") { userId } }"}`
+
+type signing struct {
+	service, region string
+	creds           aws.Credentials
+	at              time.Time
+	target          string
+	header          map[string]string
+}
+
+// signed returns a POST of body, signed by the SDK.
+func signed(t testing.TB, change func(*signing)) *http.Request {
+	t.Helper()
+	s := signing{
+		service: "appsync", region: "us-east-1", at: epoch, target: "http://localhost:4000/graphql?a=1&b=x%20y",
+		creds:  aws.Credentials{AccessKeyID: "AKLOCAL", SecretAccessKey: "secret", SessionToken: "session"},
+		header: map[string]string{"Content-Type": "application/json; charset=UTF-8", "Content-Encoding": "amz-1.0"},
+	}
+	if change != nil {
+		change(&s)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range s.header {
+		r.Header.Set(k, v)
+	}
+	hash := sha256.Sum256([]byte(body))
+	if err := v4.NewSigner().SignHTTP(t.Context(), s.creds, r, hex.EncodeToString(hash[:]), s.service, s.region, s.at); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// credentials is what a server makes of r.
+func credentials(t testing.TB, r *http.Request) appsync.Credentials {
+	t.Helper()
+	c := appsync.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone()}
+	c.Header.Set("Host", r.Host)
+	var err error
+	if c.Body, err = io.ReadAll(r.Body); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestIAMIdentity(t *testing.T) {
+	t.Parallel()
+	a := newAuthorizer(t, newIssuer(t, map[string]*rsa.PrivateKey{}), newClock())
+	for name, change := range map[string]func(*signing){
+		"session-token":  nil,
+		"key-pair":       func(s *signing) { s.creds.SessionToken = "" },
+		"other-region":   func(s *signing) { s.region = "eu-central-1" },
+		"escaped-path":   func(s *signing) { s.target = "http://localhost:4000/a%20b/graphql" },
+		"clock-behind":   func(s *signing) { s.at = epoch.Add(-299 * time.Second) },
+		"clock-ahead":    func(s *signing) { s.at = epoch.Add(299 * time.Second) },
+		"no-own-headers": func(s *signing) { s.header = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := a.Authorize(t.Context(), credentials(t, signed(t, change)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &appsync.Identity{AccountID: "000000000000", UserARN: "arn:aws:iam::000000000000:user/AKLOCAL", Username: "AKLOCAL"}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if got.Mode() != appsync.ModeIAM {
+				t.Errorf("mode %q", got.Mode())
+			}
+		})
+	}
+}
+
+// Amplify signs other headers than the SDK, without content-length, and writes
+// no spaces after commas in some versions. Here the signature is computed from
+// the description of Signature Version 4, independently of the SDK.
+func TestForeignSigner(t *testing.T) {
+	t.Parallel()
+	a := newAuthorizer(t, newIssuer(t, map[string]*rsa.PrivateKey{}), newClock())
+	mac := func(key, data string) string {
+		h := hmac.New(sha256.New, []byte(key))
+		h.Write([]byte(data))
+		return string(h.Sum(nil))
+	}
+	hash := func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) }
+	const names, scope = "accept;content-type;host;x-amz-date;x-amz-security-token", "20260102/us-west-2/appsync/aws4_request"
+	canonical := "POST\n/graphql/connect\n\naccept:application/json, text/javascript\ncontent-type:application/json; charset=UTF-8\n" +
+		"host:localhost:4000\nx-amz-date:20260102T030405Z\nx-amz-security-token:tok\n\n" + names + "\n" + hash("{}")
+	key := mac(mac(mac(mac("AWS4secret", "20260102"), "us-west-2"), "appsync"), "aws4_request")
+	sig := hex.EncodeToString([]byte(mac(key, "AWS4-HMAC-SHA256\n20260102T030405Z\n"+scope+"\n"+hash(canonical))))
+	for name, comma := range map[string]string{"spaces": ", ", "no-spaces": ","} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := appsync.Credentials{Method: "POST", Path: "/graphql/connect", Body: []byte("{}"), Header: http.Header{
+				"Accept": {"application/json, text/javascript"}, "Content-Type": {"application/json; charset=UTF-8"},
+				"Host": {"localhost:4000"}, "X-Amz-Date": {"20260102T030405Z"}, "X-Amz-Security-Token": {"tok"},
+				"X-Amz-User-Agent": {"added after signing"},
+				"Authorization":    {"AWS4-HMAC-SHA256 Credential=AKLOCAL/" + scope + comma + "SignedHeaders=" + names + comma + "Signature=" + sig},
+			}}
+			if _, err := a.Authorize(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestSignaturesRefused(t *testing.T) {
+	t.Parallel()
+	a := newAuthorizer(t, newIssuer(t, map[string]*rsa.PrivateKey{}), newClock())
+	const (
+		mismatch  = "The request signature we calculated does not match"
+		malformed = "The Authorization header must be"
+	)
+	replace := func(c *appsync.Credentials, old, new string) {
+		c.Header.Set("Authorization", strings.Replace(c.Header.Get("Authorization"), old, new, 1))
+	}
+	for name, tt := range map[string]struct {
+		sign   func(*signing)
+		tamper func(*appsync.Credentials)
+		want   string
+	}{
+		"body":              {tamper: func(c *appsync.Credentials) { c.Body = append(c.Body, ' ') }, want: mismatch},
+		"no-body":           {tamper: func(c *appsync.Credentials) { c.Body = nil }, want: mismatch},
+		"method":            {tamper: func(c *appsync.Credentials) { c.Method = "GET" }, want: mismatch},
+		"path":              {tamper: func(c *appsync.Credentials) { c.Path = "/graphql/connect" }, want: mismatch},
+		"query":             {tamper: func(c *appsync.Credentials) { c.RawQuery = "a=2&b=x%20y" }, want: mismatch},
+		"query-more":        {tamper: func(c *appsync.Credentials) { c.RawQuery += "&c=1" }, want: mismatch},
+		"query-malformed":   {tamper: func(c *appsync.Credentials) { c.RawQuery += "&c;d=1" }, want: "The request's query is malformed."},
+		"host":              {tamper: func(c *appsync.Credentials) { c.Header.Set("Host", "evil:4000") }, want: mismatch},
+		"header":            {tamper: func(c *appsync.Credentials) { c.Header.Set("Content-Type", "text/plain") }, want: mismatch},
+		"header-twice":      {tamper: func(c *appsync.Credentials) { c.Header.Add("Content-Type", "text/plain") }, want: mismatch},
+		"header-gone":       {tamper: func(c *appsync.Credentials) { c.Header.Del("Content-Encoding") }, want: mismatch},
+		"session-token":     {tamper: func(c *appsync.Credentials) { c.Header.Set("X-Amz-Security-Token", "x") }, want: mismatch},
+		"date":              {tamper: func(c *appsync.Credentials) { c.Header.Set("X-Amz-Date", "20260102T030406Z") }, want: mismatch},
+		"date-other-day":    {tamper: func(c *appsync.Credentials) { c.Header.Set("X-Amz-Date", "20260103T030405Z") }, want: "The X-Amz-Date header"},
+		"date-gone":         {tamper: func(c *appsync.Credentials) { c.Header.Del("X-Amz-Date") }, want: "The X-Amz-Date header"},
+		"region":            {tamper: func(c *appsync.Credentials) { replace(c, "us-east-1", "us-east-2") }, want: mismatch},
+		"host-not-signed":   {tamper: func(c *appsync.Credentials) { replace(c, "host;", "") }, want: malformed},
+		"date-not-signed":   {tamper: func(c *appsync.Credentials) { replace(c, ";x-amz-date", "") }, want: malformed},
+		"header-not-signed": {tamper: func(c *appsync.Credentials) { replace(c, "content-type;", "") }, want: mismatch},
+		"no-signature":      {tamper: func(c *appsync.Credentials) { replace(c, "Signature=", "Signature=, X=") }, want: malformed},
+		"cut-scope":         {tamper: func(c *appsync.Credentials) { replace(c, "/aws4_request", "") }, want: malformed},
+		"signature-v2":      {tamper: func(c *appsync.Credentials) { replace(c, "AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256-X ") }, want: malformed},
+		"replay-later":      {sign: func(s *signing) { s.at = epoch.Add(-301 * time.Second) }, want: "Signature expired"},
+		"signed-ahead":      {sign: func(s *signing) { s.at = epoch.Add(301 * time.Second) }, want: "Signature expired"},
+		"other-secret":      {sign: func(s *signing) { s.creds.SecretAccessKey = "x" }, want: mismatch},
+		"unknown-key":       {sign: func(s *signing) { s.creds.AccessKeyID = "AKEVIL" }, want: "The security token included in the request is invalid."},
+		"unknown-key-empty": {sign: func(s *signing) { s.creds = aws.Credentials{AccessKeyID: "AKEVIL"} }, want: "The security token included in the request is invalid."},
+		"other-service":     {sign: func(s *signing) { s.service = "events" }, want: "The request must be signed for the service appsync."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := credentials(t, signed(t, tt.sign))
+			if tt.tamper != nil {
+				tt.tamper(&c)
+			}
+			id, err := a.Authorize(t.Context(), c)
+			if err == nil {
+				t.Fatalf("let in as %+v", id)
+			}
+			if e := presence.AsError(err); e.Code != presence.Unauthorized || !strings.HasPrefix(e.Message, tt.want) {
+				t.Errorf("got %s %q, want Unauthorized %q", e.Code, e.Message, tt.want)
+			}
+		})
+	}
+}
