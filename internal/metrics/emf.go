@@ -1,0 +1,109 @@
+package metrics
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// EMF writes metrics in CloudWatch Embedded Metric Format, a line of JSON for
+// each set of labels. A line costs as much to store as a heartbeat costs to
+// run, so values are gathered and written once a minute, by the first Record
+// after it. What a Lambda instance has gathered when it ends is lost: at most
+// its last minute.
+//
+// See "Specification: Embedded metric format" in the CloudWatch user guide.
+type EMF struct {
+	w       io.Writer
+	now     func() time.Time
+	mu      sync.Mutex
+	written time.Time
+	series  map[string]*series
+}
+
+var _ Recorder = (*EMF)(nil)
+
+type series struct {
+	metric Metric
+	labels []string
+	values []float64
+}
+
+const (
+	emfPeriod    = time.Minute
+	emfMaxValues = 100 // a metric, in one line
+)
+
+// NewEMF returns an EMF that writes to w. A nil now means [time.Now].
+func NewEMF(w io.Writer, now func() time.Time) *EMF {
+	if now == nil {
+		now = time.Now
+	}
+	return &EMF{w: w, now: now, written: now(), series: map[string]*series{}}
+}
+
+// Record implements [Recorder].
+func (e *EMF) Record(m Metric, value float64, labels ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := m.Name + "\x00" + strings.Join(labels, "\x00")
+	s := e.series[key]
+	if s == nil {
+		s = &series{metric: m, labels: labels}
+		e.series[key] = s
+	}
+	switch {
+	case len(s.values) == 0 || m.Kind == Distribution:
+		s.values = append(s.values, value)
+	case m.Kind == Counter:
+		s.values[0] += value
+	default:
+		s.values[0] = value
+	}
+	if e.now().Sub(e.written) >= emfPeriod || len(s.values) == emfMaxValues {
+		e.writeLocked()
+	}
+}
+
+// Flush writes what has been gathered.
+func (e *EMF) Flush() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.writeLocked()
+}
+
+func (e *EMF) writeLocked() {
+	type definition struct {
+		Name string
+		Unit string
+	}
+	type directive struct {
+		Namespace  string
+		Dimensions [][]string
+		Metrics    []definition
+	}
+	e.written = e.now()
+	for _, s := range e.series {
+		line := map[string]any{
+			"_aws": map[string]any{
+				"Timestamp": e.written.UnixMilli(),
+				"CloudWatchMetrics": []directive{{
+					Namespace:  Namespace,
+					Dimensions: [][]string{append([]string{}, s.metric.Dimensions...)},
+					Metrics:    []definition{{s.metric.Name, s.metric.Unit}},
+				}},
+			},
+			s.metric.Name: s.values,
+		}
+		for i, name := range s.metric.Dimensions {
+			line[name] = s.labels[i]
+		}
+		// Numbers and strings always encode; a log that can not be written to has
+		// nobody to tell.
+		text, _ := json.Marshal(line)
+		_, _ = e.w.Write(append(text, '\n'))
+	}
+	clear(e.series)
+}

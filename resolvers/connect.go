@@ -1,0 +1,31 @@
+package resolvers
+
+import (
+	"context"
+
+	"presence"
+)
+
+// connect reports a page opened. Its answer is what subscribers are sent.
+func (h *Handler) connect(ctx context.Context, c *call, args visit) (*presence.Presence, error) {
+	return h.touch(ctx, c, args, presence.ReasonConnect, c.selectsAll())
+}
+
+// touch is what connect and heartbeat share. fannedOut says that subscribers
+// get the answer.
+func (h *Handler) touch(ctx context.Context, c *call, args visit, reason presence.Reason, fannedOut bool) (*presence.Presence, error) {
+	user, err := c.user()
+	if err != nil {
+		return nil, err
+	}
+	page, err := args.page()
+	if err != nil {
+		return nil, err
+	}
+	state, err := h.Store.Touch(ctx, user, args.SessionID, page, reason)
+	if err != nil {
+		return nil, err
+	}
+	h.tell(ctx, state, fannedOut)
+	return &state.Presence, nil
+}
