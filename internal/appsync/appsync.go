@@ -39,7 +39,7 @@ type Info struct {
 // Identity is who AppSync has authenticated. Which fields are set depends on
 // the mode: Sub, Username, Issuer, Claims, Groups for Cognito user pools;
 // AccountID, UserARN, Username and the cognito… fields for IAM; Sub, Issuer,
-// Claims for OIDC.
+// Claims for OIDC; ResolverContext for a Lambda authorizer.
 type Identity struct {
 	Sub                 string          `json:"sub,omitempty"`
 	Issuer              string          `json:"issuer,omitempty"`
@@ -55,27 +55,39 @@ type Identity struct {
 	CognitoIdentityID           string `json:"cognitoIdentityId,omitempty"`
 	CognitoIdentityAuthType     string `json:"cognitoIdentityAuthType,omitempty"`
 	CognitoIdentityAuthProvider string `json:"cognitoIdentityAuthProvider,omitempty"`
+
+	// ResolverContext is what a Lambda authorizer says about its caller.
+	ResolverContext map[string]string `json:"resolverContext,omitempty"`
 }
 
 // AuthMode is one of AppSync's authorization modes.
 type AuthMode string
 
-// The modes this API uses, by the names the schema directives derive from.
+// AppSync's authorization modes. This API uses user pools and IAM.
 const (
 	ModeUserPools AuthMode = "AMAZON_COGNITO_USER_POOLS"
 	ModeIAM       AuthMode = "AWS_IAM"
+	ModeAPIKey    AuthMode = "API_KEY"
+	ModeOIDC      AuthMode = "OPENID_CONNECT"
+	ModeLambda    AuthMode = "AWS_LAMBDA"
 )
 
-// Mode returns the mode i was authenticated by: AppSync passes no name of it,
-// but only IAM callers have an ARN and only user-pool callers a sub.
+// Mode returns the mode i was authenticated by. AppSync passes no name of it,
+// but callers with an API key have no identity, only IAM callers have an ARN,
+// only those a Lambda authorizer let in its context, and of those with a sub
+// only user-pool callers a username.
 func (i *Identity) Mode() AuthMode {
 	switch {
 	case i == nil:
-		return ""
+		return ModeAPIKey
 	case i.UserARN != "":
 		return ModeIAM
-	case i.Sub != "":
+	case i.ResolverContext != nil:
+		return ModeLambda
+	case i.Sub != "" && i.Username != "":
 		return ModeUserPools
+	case i.Sub != "":
+		return ModeOIDC
 	}
 	return ""
 }

@@ -1,0 +1,209 @@
+package appsync
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"presence/internal/appsync"
+)
+
+// maxResponse is AppSync's limit on an answer, 5 MB.
+const maxResponse = 5 << 20
+
+// completer turns what a resolver returned into the answer a selection asks
+// for. It is for one field and one goroutine.
+type completer struct {
+	*operation
+	caller *appsync.Identity
+	// unchecked leaves the caller's rights aside: a subscriber's were checked
+	// when it started.
+	unchecked bool
+	out       []byte
+	errors    []fieldError
+}
+
+func (c *completer) fail(path []any, at *ast.Position, message string, r *resolverError) {
+	c.errors = append(c.errors, fieldError{Path: slices.Clone(path), Locations: locations(at), Message: message, resolverError: r})
+}
+
+// value appends a value of type t. It returns false if null is what came out
+// and t does not allow it, which makes the parent null. An error for that has
+// been noted then.
+func (c *completer) value(path []any, parent *ast.Definition, f graphql.CollectedField, t *ast.Type, v any) bool {
+	start := len(c.out)
+	ok := c.nullable(path, parent, f, t, v)
+	switch {
+	case ok:
+		return true
+	case t.NonNull:
+		return false
+	}
+	c.out = append(c.out[:start], "null"...)
+	return true
+}
+
+// nullable is value without the last step: false also stands for null where
+// null is allowed.
+func (c *completer) nullable(path []any, parent *ast.Definition, f graphql.CollectedField, t *ast.Type, v any) bool {
+	if len(c.out) > maxResponse {
+		return false
+	}
+	if v == nil {
+		if t.NonNull {
+			c.fail(path, nil, fmt.Sprintf("Cannot return null for non-nullable type: '%s' within parent '%s' (%s)", typeName(t), parent.Name, slashed(path)), nil)
+		}
+		return false
+	}
+	if t.Elem != nil {
+		list, ok := v.([]any)
+		if !ok {
+			c.fail(path, nil, fmt.Sprintf("Can't resolve value (%s) : type mismatch error, expected type LIST", slashed(path)), nil)
+			return false
+		}
+		c.out = append(c.out, '[')
+		for i, item := range list {
+			if i > 0 {
+				c.out = append(c.out, ',')
+			}
+			if !c.value(append(path, i), parent, f, t.Elem, item) {
+				return false
+			}
+		}
+		c.out = append(c.out, ']')
+		return true
+	}
+	def := c.schema.Types[t.NamedType]
+	if def.IsLeafType() {
+		text, reason := leaf(def, v)
+		if reason != "" {
+			c.fail(path, nil, fmt.Sprintf("Can't serialize value (%s) : %s", slashed(path), reason), nil)
+			return false
+		}
+		c.out = append(c.out, text...)
+		return true
+	}
+	object := c.object(def, v)
+	if object == nil {
+		c.fail(path, nil, fmt.Sprintf("Can't resolve value (%s) : type mismatch error, expected type %s", slashed(path), def.Name), nil)
+		return false
+	}
+	c.out = append(c.out, '{')
+	for i, field := range c.fields(f.Selections, object) {
+		if i > 0 {
+			c.out = append(c.out, ',')
+		}
+		c.out = append(c.out, encode(field.Alias)...)
+		c.out = append(c.out, ':')
+		if !c.member(append(path, field.Alias), object, field, v) {
+			return false
+		}
+	}
+	c.out = append(c.out, '}')
+	return true
+}
+
+// member appends one field of an object.
+func (c *completer) member(path []any, object *ast.Definition, f graphql.CollectedField, source any) bool {
+	if f.Name == "__typename" {
+		c.out = append(c.out, encode(object.Name)...)
+		return true
+	}
+	if !c.allowed(path, object, f) {
+		if f.Definition.Type.NonNull {
+			return false
+		}
+		c.out = append(c.out, "null"...)
+		return true
+	}
+	var v any
+	switch s := source.(type) {
+	case introspected:
+		args, e := c.arguments(f, f.Name)
+		if e != nil {
+			c.errors = append(c.errors, *e)
+		}
+		v = s.field(f.Name, args)
+	case map[string]any:
+		v = s[f.Name]
+	}
+	return c.value(path, object, f, f.Definition.Type, v)
+}
+
+// allowed checks the caller's right to a field and notes the denial. What
+// introspection returns is for everybody the API lets in.
+func (c *completer) allowed(path []any, parent *ast.Definition, f graphql.CollectedField) bool {
+	if c.unchecked || parent.BuiltIn || admits(parent, f.Definition, c.caller) {
+		return true
+	}
+	c.fail(path, f.Position, denial(parent, f.Name), &resolverError{ErrorType: "Unauthorized"})
+	return false
+}
+
+// object returns the object type of a value: an interface's or union's value
+// tells by its __typename.
+func (o *operation) object(def *ast.Definition, v any) *ast.Definition {
+	if _, ok := v.(introspected); ok {
+		return def
+	}
+	members, ok := v.(map[string]any)
+	if !ok {
+		return nil
+	}
+	if def.Kind == ast.Object {
+		return def
+	}
+	name, _ := members["__typename"].(string)
+	for _, possible := range o.schema.GetPossibleTypes(def) {
+		if possible.Name == name {
+			return possible
+		}
+	}
+	return nil
+}
+
+// selected cuts a value down to the fields a mutation selected and its caller
+// may read, by their names: what AppSync has for subscribers.
+func (c *completer) selected(t *ast.Type, set ast.SelectionSet, v any) any {
+	def := c.schema.Types[t.Name()]
+	if v == nil || def.IsLeafType() {
+		return v
+	}
+	if list, ok := v.([]any); ok {
+		out := make([]any, len(list))
+		for i, item := range list {
+			out[i] = c.selected(t, set, item)
+		}
+		return out
+	}
+	object := c.object(def, v)
+	if object == nil {
+		return nil
+	}
+	// Two aliases of a field may select different parts of it.
+	sets := map[string]ast.SelectionSet{}
+	types := map[string]*ast.Type{}
+	for _, f := range c.fields(set, object) {
+		if f.Name != "__typename" && admits(object, f.Definition, c.caller) {
+			sets[f.Name] = append(sets[f.Name], f.Selections...)
+			types[f.Name] = f.Definition.Type
+		}
+	}
+	members := v.(map[string]any)
+	out := make(map[string]any, len(types)+1)
+	out["__typename"] = object.Name
+	for name, fieldType := range types {
+		out[name] = c.selected(fieldType, sets[name], members[name])
+	}
+	return out
+}
+
+// typeName is a type as AppSync's messages have it: without its exclamation
+// mark.
+func typeName(t *ast.Type) string {
+	bare := *t
+	bare.NonNull = false
+	return bare.String()
+}

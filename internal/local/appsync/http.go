@@ -1,0 +1,165 @@
+package appsync
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"presence/internal/appsync"
+)
+
+// maxBody is how large a request may be, in bytes.
+const maxBody = 1 << 20
+
+// serveGraphQL answers POST and GET; both may carry queries and mutations.
+func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		preflight(w, r)
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("request panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			refuse(w, &requestError{http.StatusInternalServerError, appsync.Error{ErrorType: "InternalFailure", Message: "An internal error occurred."}})
+		}
+	}()
+	answer, refused := s.answer(w, r)
+	if refused != nil {
+		refuse(w, refused)
+		return
+	}
+	respond(w, http.StatusOK, answer)
+}
+
+// answer takes a request from its bytes to its GraphQL response. Callers are
+// authorized before anything they sent is looked at.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) (response, *requestError) {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		w.Header().Set("Allow", "GET, POST, OPTIONS")
+		return response{}, &requestError{http.StatusMethodNotAllowed, appsync.Error{ErrorType: "BadRequestException", Message: "The method must be POST or GET."}}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return response{}, &requestError{http.StatusRequestEntityTooLarge, appsync.Error{ErrorType: "RequestEntityTooLargeException", Message: "The request body is larger than 1 MB."}}
+	case err != nil:
+		return response{}, malformed("The request body could not be read.", nil)
+	}
+	header := r.Header.Clone()
+	header.Set("Host", r.Host)
+	identity, err := s.authorize(r.Context(), appsync.Credentials{
+		Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: header, Body: body,
+	})
+	if err != nil {
+		return response{}, s.refusal(err)
+	}
+
+	var req request
+	if r.Method == http.MethodGet {
+		query := r.URL.Query()
+		if !query.Has("query") {
+			return response{}, malformed("Unable to parse GraphQL query.", "The request has no query parameter.")
+		}
+		text := query.Get("query")
+		req = request{Query: &text, OperationName: query.Get("operationName"), Variables: []byte(query.Get("variables"))}
+	} else {
+		if len(body) == 0 {
+			return response{}, malformed("Request body is empty.", nil)
+		}
+		var refused *requestError
+		if req, refused = decodeRequest(body); refused != nil {
+			return response{}, refused
+		}
+	}
+	op, invalid, refused := prepare(s.schema, s.rules, req)
+	switch {
+	case refused != nil:
+		return response{}, refused
+	case invalid != nil:
+		return response{Errors: invalid}, nil
+	case op.def.Operation == ast.Subscription:
+		return response{Errors: []fieldError{{
+			Locations:     locations(op.def.Position),
+			Message:       "Subscriptions are served over WebSocket, at " + RealtimePath + ".",
+			resolverError: &resolverError{ErrorType: "UnsupportedOperation"},
+		}}}, nil
+	}
+	return s.execute(r.Context(), op, newCaller(r, identity, header)), nil
+}
+
+// refusal logs the cause of a failed authorization that is not the caller's
+// fault.
+func (s *Server) refusal(err error) *requestError {
+	refused := refusal(err)
+	if refused.status != http.StatusUnauthorized {
+		s.log.Error("authorization failed", slog.Any("error", err))
+	}
+	return refused
+}
+
+// newCaller makes of a request what resolvers see of it. Cookies are left out,
+// as AppSync does.
+func newCaller(r *http.Request, identity *appsync.Identity, header http.Header) caller {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	headers := make(map[string]string, len(header)+1)
+	for name, values := range header {
+		if name != "Cookie" {
+			headers[strings.ToLower(name)] = strings.Join(values, ",")
+		}
+	}
+	forwarded := append(header.Values("X-Forwarded-For"), host)
+	headers["x-forwarded-for"] = strings.Join(forwarded, ", ")
+	if identity != nil && identity.SourceIP == nil {
+		withIP := *identity
+		withIP.SourceIP = []string{host}
+		identity = &withIP
+	}
+	return caller{identity, headers}
+}
+
+// preflight allows what a browser asks for. The answer names headers because
+// "*" does not cover Authorization. Any origin may call, as with AppSync:
+// credentials are only ever in headers a page must set itself.
+func preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "POST, GET, OPTIONS")
+	headers := r.Header.Get("Access-Control-Request-Headers")
+	if headers == "" {
+		headers = "authorization, content-type, x-api-key, x-amz-date, x-amz-security-token, x-amz-user-agent"
+	}
+	h.Set("Access-Control-Allow-Headers", headers)
+	h.Set("Access-Control-Max-Age", "172800")
+	w.WriteHeader(http.StatusOK)
+}
+
+// refuse answers a request that is refused as a whole. Amplify v6 takes the
+// error's name from the header.
+func refuse(w http.ResponseWriter, e *requestError) {
+	w.Header().Set("X-Amzn-Errortype", e.ErrorType)
+	respond(w, e.status, struct {
+		Errors []appsync.Error `json:"errors"`
+	}{[]appsync.Error{e.Error}})
+}
+
+func respond(w http.ResponseWriter, status int, answer any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=UTF-8")
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "x-amzn-RequestId,x-amzn-ErrorType,x-amz-user-agent,x-amzn-ErrorMessage,Date,x-amz-schema-version")
+	h.Set("X-Amzn-Requestid", uuid.NewString())
+	h.Set("X-Amzn-Appsync-Tokensconsumed", "1")
+	w.WriteHeader(status)
+	_, _ = w.Write(encode(answer)) // The client may be gone.
+}

@@ -1,0 +1,155 @@
+// Package appsync is a local AWS AppSync: GraphQL over HTTP and the real-time
+// WebSocket protocol, for one schema and one direct Lambda resolver.
+//
+// Stock clients must not notice the difference, so statuses, headers, error
+// shapes and frames are AppSync's; docs/local-appsync.md lists what is
+// emulated, in part or not, and where each fact comes from. Parsing,
+// validation, introspection and the merging of selections are gqlparser's and
+// gqlgen's, sockets coder/websocket's. The schema alone says what can be
+// called: every root field is one call of the [Invoker] with the JSON AppSync
+// would send, and everything below it is read from that call's result.
+package appsync
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"presence/internal/appsync"
+)
+
+// The paths of the two endpoints. Clients derive the second from the first
+// for every endpoint that is not on an AWS domain.
+const (
+	Path         = "/graphql"
+	RealtimePath = "/graphql/realtime"
+)
+
+// Options configure a [Server]. Schema, Invoker and Authorize are required.
+type Options struct {
+	// Schema is GraphQL SDL. AppSync's directives and scalars are known.
+	Schema  string
+	Invoker Invoker
+	// Authorize says who a caller is; nil without an error is a caller with an
+	// API key. Its errors are [presence.Error] values whose message is sent:
+	// Unauthorized is a 401, Unavailable a 503. It must be safe for concurrent
+	// use.
+	Authorize func(context.Context, appsync.Credentials) (*appsync.Identity, error)
+	// Logger takes what clients are not told. Nil means slog.Default.
+	Logger *slog.Logger
+	// InvokeTimeout is how long one call of the Invoker may take. Zero means
+	// AppSync's 30 s.
+	InvokeTimeout time.Duration
+	// KeepAlive is the period of ka messages. Zero means AppSync's 60 s.
+	KeepAlive time.Duration
+	// MaxConnections is how many sockets may be open. Zero means 20,000; AppSync
+	// publishes no limit.
+	MaxConnections int
+	// MaxSubscriptions is how many subscriptions one socket may have. Zero means
+	// AppSync's 200.
+	MaxSubscriptions int
+	// MaxResolvers is how many root fields one request may have. Zero means
+	// AppSync's 10,000.
+	MaxResolvers int
+}
+
+// Server is a local AppSync. It is an [http.Handler] for [Path] and
+// [RealtimePath], safe for concurrent use, and must be closed.
+type Server struct {
+	schema    *ast.Schema
+	rules     *rules.Rules
+	invoker   Invoker
+	authorize func(context.Context, appsync.Credentials) (*appsync.Identity, error)
+	log       *slog.Logger
+	hub       *hub
+
+	invokeTimeout, keepAlive         time.Duration
+	maxConnections, maxSubscriptions int
+	maxResolvers                     int
+
+	// running counts requests, sockets' goroutines and calls of the Invoker.
+	running sync.WaitGroup
+	mu      sync.Mutex
+	closed  bool
+	conns   map[*conn]struct{}
+}
+
+// New returns a Server. A schema that AppSync would refuse is a
+// [presence.InvalidArgument] error.
+func New(o Options) (*Server, error) {
+	schema, err := loadSchema(o.Schema)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		schema:           schema,
+		rules:            rules.NewDefaultRules(),
+		invoker:          o.Invoker,
+		authorize:        o.Authorize,
+		log:              cmp.Or(o.Logger, slog.Default()),
+		hub:              newHub(schema),
+		invokeTimeout:    cmp.Or(o.InvokeTimeout, 30*time.Second),
+		keepAlive:        cmp.Or(o.KeepAlive, time.Minute),
+		maxConnections:   cmp.Or(o.MaxConnections, 20_000),
+		maxSubscriptions: cmp.Or(o.MaxSubscriptions, 200),
+		maxResolvers:     cmp.Or(o.MaxResolvers, maxResolvers),
+		conns:            map[*conn]struct{}{},
+	}, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		refuse(w, &requestError{http.StatusServiceUnavailable, appsync.Error{ErrorType: "ServiceUnavailableException", Message: "The server is shutting down."}})
+		return
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	defer s.running.Done()
+
+	switch r.URL.Path {
+	case Path:
+		s.serveGraphQL(w, r)
+	case RealtimePath:
+		s.serveRealtime(w, r)
+	default:
+		refuse(w, &requestError{http.StatusNotFound, appsync.Error{ErrorType: "NotFoundException", Message: "There is nothing here: GraphQL is at " + Path + ", its WebSocket at " + RealtimePath + "."}})
+	}
+}
+
+// Close refuses new requests, closes all sockets with status 1001 and waits
+// until everything the server has started has ended. When ctx ends before
+// that, sockets are cut and its error is returned.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	for c := range s.conns {
+		c.finish(closeGoingAway, "The server is shutting down.")
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.cut()
+	}
+	return ctx.Err()
+}
