@@ -4,11 +4,16 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"presence"
 	"presence/internal/appsync"
 	"presence/internal/metrics"
 )
+
+// publishTimeout is how long a caller is kept waiting for EventBridge. What it
+// has not taken by then the next sweep publishes.
+const publishTimeout = time.Second
 
 // announce answers connected and disconnected, which EventBridge calls for a
 // user whose note is due. AppSync sends subscribers the answer: the state as it
@@ -40,6 +45,8 @@ func (h *Handler) tell(ctx context.Context, state presence.State, fannedOut bool
 		h.Metrics.Record(metrics.Transitions, 1, string(state.Reason))
 	}
 	if state.StatusChanged || !fannedOut {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
 		if !h.publish(ctx, []presence.Event{event(state, fannedOut)}) {
 			return
 		}
@@ -51,7 +58,7 @@ func (h *Handler) tell(ctx context.Context, state presence.State, fannedOut bool
 
 func (h *Handler) acknowledge(ctx context.Context, state presence.State) {
 	if err := h.Store.Acknowledge(ctx, state.UserID, state.Note); err != nil {
-		h.Logger.Warn("not acknowledged; will be announced again", "cause", err)
+		h.Logger.WarnContext(ctx, "not acknowledged; will be announced again", "cause", err)
 		return
 	}
 	h.Metrics.Record(metrics.Announced, 1)
@@ -62,7 +69,7 @@ func (h *Handler) publish(ctx context.Context, events []presence.Event) bool {
 	failed, err := h.Publisher.Publish(ctx, events)
 	if failed > 0 {
 		h.Metrics.Record(metrics.PublishFailures, float64(failed))
-		h.Logger.Warn("not published; will be tried again", "events", failed, "cause", err)
+		h.Logger.WarnContext(ctx, "not published; will be tried again", "events", failed, "cause", err)
 	}
 	return failed == 0
 }

@@ -71,7 +71,7 @@ type call struct {
 func (h *Handler) Invoke(ctx context.Context, payload []byte) (reply []byte, err error) {
 	var c call
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return nil, h.failure("", presence.Errorf(presence.InvalidArgument, "The event is not one of AppSync's or EventBridge's."))
+		return nil, h.failure(ctx, "", presence.Errorf(presence.InvalidArgument, "The event is not one of AppSync's or EventBridge's."))
 	}
 	if c.DetailType == "Scheduled Event" {
 		return []byte("null"), h.sweep(ctx)
@@ -85,16 +85,16 @@ func (h *Handler) field(ctx context.Context, c *call) (reply []byte, err error) 
 	name, result := c.Info.FieldName, "OK"
 	answer, known := routes[Field{c.Info.ParentTypeName, name}]
 	if !known {
-		return nil, h.failure("", presence.Errorf(presence.InvalidArgument, "There is no field of this name here."))
+		return nil, h.failure(ctx, "", presence.Errorf(presence.InvalidArgument, "There is no field of this name here."))
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			h.Logger.Error("panic", "field", name, "panic", p, "stack", string(debug.Stack()))
+			h.Logger.ErrorContext(ctx, "panic", "field", name, "panic", p, "stack", string(debug.Stack()))
 			err = presence.Errorf(presence.Internal, "%v", p)
 		}
 		if err != nil {
 			result = string(presence.AsError(err).Code)
-			err = h.failure(name, err)
+			err = h.failure(ctx, name, err)
 		}
 		h.Metrics.Record(metrics.Operations, 1, name, result)
 		h.Metrics.Record(metrics.Latency, float64(h.Now().Sub(start).Microseconds())/1000, name)
@@ -107,10 +107,10 @@ func (h *Handler) field(ctx context.Context, c *call) (reply []byte, err error) 
 // failure logs an error's cause, where it has one, and returns what the caller
 // is told. The type is a value and not wrapped on purpose: Lambda looks for
 // just that.
-func (h *Handler) failure(field string, err error) error {
+func (h *Handler) failure(ctx context.Context, field string, err error) error {
 	e := presence.AsError(err)
 	if e.Err != nil {
-		h.Logger.Error("call failed", "field", field, "code", e.Code, "cause", e.Err)
+		h.Logger.ErrorContext(ctx, "call failed", "field", field, "code", e.Code, "cause", e.Err)
 	}
 	return messages.InvokeResponse_Error{Type: string(e.Code), Message: e.Message}
 }

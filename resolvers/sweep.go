@@ -30,7 +30,7 @@ func (h *Handler) sweep(ctx context.Context) error {
 	for {
 		next, err := h.pass(ctx)
 		if err != nil {
-			h.Logger.Error("sweep failed", "cause", err)
+			h.Logger.ErrorContext(ctx, "sweep failed", "cause", err)
 			next = longestPause
 		}
 		if next > 0 {

@@ -36,9 +36,10 @@ type Redis struct {
 	StatusRedisURL string `env:"PRESENCE_STATUS_REDIS_URL" help:"Redis for page info; the same one by default."`
 	RedisCluster   bool   `env:"PRESENCE_REDIS_CLUSTER" help:"Both are Redis Clusters."`
 	// RedisIAMUser and RedisIAMCache turn on ElastiCache IAM authentication, as
-	// that user of that cache.
-	RedisIAMUser  string `env:"PRESENCE_REDIS_IAM_USER" help:"ElastiCache user to authenticate as by IAM."`
-	RedisIAMCache string `env:"PRESENCE_REDIS_IAM_CACHE" help:"ElastiCache cache or replication group the IAM user belongs to."`
+	// that user of that cache; RedisIAMServerless says it is a serverless one.
+	RedisIAMUser       string `env:"PRESENCE_REDIS_IAM_USER" help:"ElastiCache user to authenticate as by IAM."`
+	RedisIAMCache      string `env:"PRESENCE_REDIS_IAM_CACHE" help:"ElastiCache cache or replication group the IAM user belongs to."`
+	RedisIAMServerless bool   `env:"PRESENCE_REDIS_IAM_SERVERLESS" help:"The IAM user's cache is a serverless one."`
 }
 
 // FromEnv parses the process environment and validates the result.

@@ -16,7 +16,7 @@ func TestEnvRoundTrip(t *testing.T) {
 		Timing: presence.Timing{Heartbeat: 10 * time.Second, Timeout: 35 * time.Second, Retention: time.Hour},
 		Redis: config.Redis{
 			RedisURL: "rediss://a:6379", StatusRedisURL: "rediss://b:6379", RedisCluster: true,
-			RedisIAMUser: "presence", RedisIAMCache: "cache",
+			RedisIAMUser: "presence", RedisIAMCache: "cache", RedisIAMServerless: true,
 		},
 		Shards: 8, SweepFor: 0, EventBus: "bus",
 	}
