@@ -1,0 +1,136 @@
+// Package redisserver runs real redis-servers on free ports of this machine,
+// for tests and benchmarks. They keep nothing on disk.
+package redisserver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a redis-server.
+type Server struct {
+	// URL and Addr are where it listens, as redis://host:port and host:port.
+	URL, Addr string
+	args      []string
+	cmd       *exec.Cmd
+}
+
+// Start starts the redis-server on the PATH in the directory dir, with more
+// arguments if need be. Whoever starts it ends it by [Server.Kill].
+func Start(dir string, args ...string) (*Server, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	s.URL = "redis://" + s.Addr
+	s.args = append([]string{
+		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
+		"--save", "", "--appendonly", "no", "--protected-mode", "no",
+	}, args...)
+	return s, s.Run()
+}
+
+// Run starts the server, again after [Server.Kill], and waits until it answers.
+func (s *Server) Run() error {
+	s.cmd = exec.Command("redis-server", s.args...)
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("redisserver: %w", err)
+	}
+	err := s.until(10*time.Second, func(ctx context.Context, c *redis.Client) error { return c.Ping(ctx).Err() })
+	if err != nil {
+		s.Kill()
+	}
+	return err
+}
+
+// Kill ends the server as kill -9 does. What it held is lost.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+// Process returns the running server's process.
+func (s *Server) Process() *os.Process { return s.cmd.Process }
+
+// StartCluster starts a Redis Cluster of three masters in the directory dir.
+// It needs redis-cli.
+func StartCluster(dir string) (nodes []*Server, err error) {
+	defer func() {
+		if err != nil {
+			for _, node := range nodes {
+				node.Kill()
+			}
+		}
+	}()
+	args := []string{"--cluster", "create"}
+	for n := range 3 {
+		node, err := Start(dir, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+			"--cluster-config-file", fmt.Sprintf("nodes-%d.conf", n))
+		if err != nil {
+			return nodes, err
+		}
+		nodes, args = append(nodes, node), append(args, node.Addr)
+	}
+	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
+		return nodes, fmt.Errorf("redisserver: redis-cli --cluster create: %w\n%s", err, out)
+	}
+	for _, node := range nodes {
+		err := node.until(20*time.Second, func(ctx context.Context, c *redis.Client) error {
+			info, err := c.ClusterInfo(ctx).Result()
+			if err == nil && !strings.Contains(info, "cluster_state:ok") {
+				err = fmt.Errorf("the cluster is not up:\n%s", info)
+			}
+			return err
+		})
+		if err != nil {
+			return nodes, err
+		}
+	}
+	return nodes, nil
+}
+
+// until waits until the server is as ready says.
+func (s *Server) until(limit time.Duration, ready func(context.Context, *redis.Client) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
+	defer client.Close()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready(ctx, client)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("redisserver: redis-server on %s: %w", s.Addr, err)
+		}
+	}
+}
+
+// freePort returns a port nobody listens on, low enough for a cluster's bus
+// port, which is 10,000 more.
+func freePort() (int, error) {
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, fmt.Errorf("redisserver: %w", err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if port < 55_000 {
+			return port, nil
+		}
+	}
+}
