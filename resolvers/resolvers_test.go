@@ -67,6 +67,11 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	url, advance := redistest.Embedded(t)
+	return newWorldOn(t, url, advance)
+}
+
+func newWorldOn(t *testing.T, url string, advance func(time.Duration)) *world {
+	t.Helper()
 	store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: config.Redis{RedisURL: url}, Shards: 2})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,90 @@
+package resolvers_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"presence/internal/redistest"
+)
+
+// What an operation costs Redis, as Redis itself counts: the commands, those
+// within scripts too, and the reads from the network, of which every round trip
+// is one. Unlike times, neither depends on the machine.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	w := newWorldOn(t, server.URL, redistest.Pause)
+	admin := redis.NewClient(&redis.Options{Addr: server.Addr})
+	t.Cleanup(func() { admin.Close() })
+
+	const tab = `{"url":"https://example.com/tab","title":"Tab","sessionId":"tab"}`
+	operations := []struct {
+		name, caller, field, arguments string
+		trips                          int
+		commands                       string
+	}{
+		// Each prepares those below it.
+		{"connect", "USER", "connect", home, 2, "evalsha*2 exists get hdel hget*2 hset set time*2 zadd*2 zrem*2 zscore"},
+		{"connect-same-page", "USER", "connect", home, 1, "evalsha exists get hget pexpire time zadd zscore"},
+		{"connect-other-page", "USER", "connect", about, 2, "evalsha*2 exists get hdel hget*2 hset set time*2 zadd*2 zrem zscore"},
+		{"heartbeat", "USER", "heartbeat", about, 1, "evalsha exists get hget pexpire time zadd zscore"},
+		{"status", "", "status", `{"userId":"USER"}`, 1, "evalsha get hget*2 time zscore*2"},
+		{"status-of-nobody", "", "status", `{"userId":"USER-not"}`, 1, "evalsha hget*2 time zscore*2"},
+		{"statuses", "", "statuses", `{"userIds":["USER","a","b","c","d"]}`, 1, "evalsha*2 get hget*10 time*2 zscore*10"},
+		{"connect-second-session", "USER", "connect", tab, 2, "evalsha*2 exists get hdel hget*2 hset pexpire set time*2 zadd*4 zrem zremrangebyrank zremrangebyscore zscore"},
+		{"heartbeat-of-session", "USER", "heartbeat", tab, 1, "evalsha exists get hget pexpire*2 time zadd*2 zremrangebyscore zscore"},
+		{"disconnect-one-session", "USER", "disconnect", `{"sessionId":"tab"}`, 1, "evalsha exists get*2 hget hset pexpire time zadd*2 zrem zrevrange zscore*2"},
+		{"disconnect-the-last", "USER", "disconnect", `{}`, 2, "del evalsha*2 exists get hdel hget*2 hset*2 time*2 zadd*2 zrem*3 zrevrange zscore*2"},
+		{"disconnect-nobody", "USER", "disconnect", `{}`, 1, "evalsha exists hget time zscore*3"},
+		{"heartbeat-brings-back", "USER", "heartbeat", home, 1, "evalsha exists get hget hset set time zadd*2 zrem zscore"},
+		{"announce", "", "connected", `{"userId":"USER"}`, 2, "evalsha*2 get hdel hget*3 time*2 zrem zscore*2"},
+		{"sweep-of-2-shards-idle", "", "", "", 2, "evalsha*2 hmget*2 hset*2 time*2 zcard*4 zrange*4 zrangebyscore*8"},
+	}
+	// The first time, scripts have yet to be loaded.
+	for _, user := range []string{"warmed-up", "counted"} {
+		for _, op := range operations {
+			if err := admin.ConfigResetStat(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if op.field == "" {
+				w.sweep()
+			} else if _, err := w.invoke(strings.ReplaceAll(op.caller, "USER", user), op.field, strings.ReplaceAll(op.arguments, "USER", user), everything); err != nil {
+				t.Fatal(op.name, err)
+			}
+			trips, commands := spent(t, admin)
+			if user == "counted" && (trips != op.trips || commands != op.commands) {
+				t.Errorf("%s:\n got %d round trips: %s\nwant %d round trips: %s", op.name, trips, commands, op.trips, op.commands)
+			}
+		}
+	}
+}
+
+// spent returns what Redis has done since its statistics were reset.
+func spent(t *testing.T, admin *redis.Client) (trips int, commands string) {
+	t.Helper()
+	info, err := admin.Info(t.Context(), "stats", "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		var n int
+		if name == "total_reads_processed" {
+			fmt.Sscan(value, &trips)
+			trips-- // INFO's own
+		} else if name, ok := strings.CutPrefix(name, "cmdstat_"); ok && !strings.HasPrefix(name, "config") {
+			fmt.Sscanf(value, "calls=%d", &n)
+			if n > 1 {
+				name += fmt.Sprint("*", n)
+			}
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return trips, strings.Join(names, " ")
+}
