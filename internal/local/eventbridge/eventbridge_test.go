@@ -441,6 +441,40 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+func TestFaultsHandler(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		method, query string
+		status        int
+		throttled     bool
+	}{
+		"on":            {"PUT", "throttle=1&reject=0.5&drop=0&duplicate=1e-3&delay=500ms&reorder=1s&seed=7", 204, true},
+		"off":           {"PUT", "", 204, false},
+		"get":           {"GET", "throttle=1", 405, false},
+		"share-over-1":  {"PUT", "throttle=1.1", 400, false},
+		"share-nan":     {"PUT", "throttle=NaN", 400, false},
+		"share-no-num":  {"PUT", "throttle=x", 400, false},
+		"time-no-unit":  {"PUT", "delay=5", 400, false},
+		"time-negative": {"PUT", "reorder=-5s", 400, false},
+		"seed-negative": {"PUT", "seed=-1", 400, false},
+		"unknown":       {"PUT", "explode=1", 400, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, eventbridge.Options{})
+			w := httptest.NewRecorder()
+			s.FaultsHandler().ServeHTTP(w, httptest.NewRequest(tt.method, "/faults?"+tt.query, nil))
+			if w.Code != tt.status || tt.status >= 400 && !strings.HasSuffix(w.Body.String(), ".\n") {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+			throttled := post(t, s, `{"Entries":[{"Source":"s","DetailType":"t","Detail":"{}"}]}`).Code == http.StatusBadRequest
+			if throttled != tt.throttled {
+				t.Errorf("throttled: %v", throttled)
+			}
+		})
+	}
+}
+
 func TestRequestsRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, eventbridge.Options{Authorize: func(r *http.Request, body []byte) error {
