@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -80,7 +79,7 @@ func newWorldOn(t *testing.T, url string, advance func(time.Duration)) *world {
 	w := &world{t: t, store: store, bus: &bus{}, advance: advance}
 	w.handler = resolvers.New(resolvers.Options{
 		Timing: timing, Store: store, Publisher: w.bus,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	return w
 }

@@ -152,7 +152,7 @@ type answer struct {
 }
 
 func (f *Function) start() (*instance, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("lambda: %w", err)
 	}

@@ -1,0 +1,64 @@
+// Command lambda is the Lambda function's bootstrap, for the provided.al2023
+// runtime. Its configuration is its environment; see internal/config.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"presence/internal/config"
+	"presence/internal/eventbus"
+	"presence/internal/metrics"
+	"presence/internal/redisstore"
+	"presence/resolvers"
+)
+
+func main() {
+	slog.SetDefault(lambdacontext.NewLogger())
+	handler, err := newHandler()
+	if err != nil {
+		slog.Error("not started", "cause", err)
+		os.Exit(1)
+	}
+	lambda.Start(handler)
+}
+
+// newHandler connects to nothing yet: an instance starts no slower for a
+// dependency that its first call may not need.
+func newHandler() (*resolvers.Handler, error) {
+	c, err := config.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	var credentials func(context.Context) (username, password string, err error)
+	if c.RedisIAMUser != "" {
+		credentials = elastiCacheCredentials(c.Redis, os.Getenv)
+	}
+	store, err := redisstore.New(redisstore.Options{
+		Timing:      c.Timing,
+		Redis:       c.Redis,
+		Shards:      c.Shards,
+		Credentials: credentials,
+		// An instance answers one call at a time; only sweep and statuses have more
+		// than one script in flight.
+		PoolSize: 4,
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := eventbus.Client(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return resolvers.New(resolvers.Options{
+		Timing:    c.Timing,
+		Store:     store,
+		Publisher: eventbus.New(client, c.EventBus),
+		SweepFor:  c.SweepFor,
+		Metrics:   metrics.NewEMF(os.Stdout, nil),
+	}), nil
+}
