@@ -2,6 +2,9 @@ module presence
 
 go 1.26.0
 
+// Packages of npm may hold Go files.
+ignore node_modules
+
 // The vanity host does not serve every proxy; the repository does.
 replace quamina.net/go/quamina => github.com/timbray/quamina v1.4.0
 

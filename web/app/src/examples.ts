@@ -1,0 +1,59 @@
+const fields = `{
+    userId
+    status
+    url
+    title
+    lastSeen
+    asOf
+    expiresAt
+    heartbeatIntervalMs
+  }`;
+
+const page = { url: 'https://example.com/report', title: 'Report', sessionId: 'console' };
+
+const example = (query: string, variables?: Record<string, unknown>) => ({ query, variables: JSON.stringify(variables, null, 2) });
+
+/** The tabs a new visitor finds: one for each thing the API does. */
+export const examples = [
+  example(
+    `# Who is there? Users nobody has ever seen are offline.
+query Statuses {
+  statuses(userIds: ["alice", "bob"]) ${fields}
+}
+`,
+  ),
+  example(
+    `# Start it, then run Connect as alice in a second window, or open the live page.
+subscription OnStatus($userId: ID!) {
+  onStatus(userId: $userId) ${fields}
+}
+`,
+    { userId: 'alice' },
+  ),
+  example(
+    `# You opened a page, or its URL changed. Subscribers are told the fields
+# selected here, so select them all.
+mutation Connect($url: String!, $title: String!, $sessionId: ID) {
+  connect(url: $url, title: $title, sessionId: $sessionId) ${fields}
+}
+`,
+    page,
+  ),
+  example(
+    `# You are still there. Send it every heartbeatIntervalMs, or you are
+# offline at expiresAt.
+mutation Heartbeat($url: String!, $title: String!, $sessionId: ID) {
+  heartbeat(url: $url, title: $title, sessionId: $sessionId) ${fields}
+}
+`,
+    page,
+  ),
+  example(
+    `# You closed the page. With graceMs nobody is told if you are back by then.
+mutation Disconnect($sessionId: ID, $graceMs: Int) {
+  disconnect(sessionId: $sessionId, graceMs: $graceMs) ${fields}
+}
+`,
+    { sessionId: 'console', graceMs: 0 },
+  ),
+];
