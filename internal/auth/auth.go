@@ -70,32 +70,19 @@ func New(opts Options) (*Authorizer, error) {
 // Authorize returns the identity AppSync would pass to a resolver. Callers who
 // are nobody are an [presence.Error] of code Unauthorized; where that can not be
 // told, because the issuer's keys are out of reach, of code Unavailable. Where
-// AppSync's own sentence for a refusal is known, it is the message.
+// AppSync's own sentence for a refusal is known, it is the message. The
+// identity's SourceIP is left to the server, which knows the caller's address.
 func (a *Authorizer) Authorize(ctx context.Context, c appsync.Credentials) (*appsync.Identity, error) {
 	header := strings.TrimSpace(c.Header.Get("Authorization"))
-	var id *appsync.Identity
-	var err error
 	switch {
 	case header == "" && c.Header.Get("X-Api-Key") != "":
 		return nil, presence.Errorf(presence.Unauthorized, "You are not authorized to make this call.")
 	case header == "":
 		return nil, presence.Errorf(presence.Unauthorized, "Valid authorization header not provided.")
 	case strings.HasPrefix(header, algorithm):
-		id, err = a.iam(c)
-	default:
-		id, err = a.user(ctx, header)
+		return a.iam(c)
 	}
-	if err != nil {
-		return nil, err
-	}
-	// What AppSync calls sourceIp is the list of X-Forwarded-For, which callers
-	// can add to: nothing may be decided by it.
-	for ip := range strings.SplitSeq(c.Header.Get("X-Forwarded-For"), ",") {
-		if ip = strings.TrimSpace(ip); ip != "" {
-			id.SourceIP = append(id.SourceIP, ip)
-		}
-	}
-	return id, nil
+	return a.user(ctx, header)
 }
 
 func (a *Authorizer) iam(c appsync.Credentials) (*appsync.Identity, error) {

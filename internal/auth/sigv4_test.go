@@ -95,6 +95,25 @@ func TestIAMIdentity(t *testing.T) {
 	}
 }
 
+// As in AWS, a request may be sent again while its signature is fresh; nobody
+// can change it, and nobody can keep it.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	a := newAuthorizer(t, newIssuer(t, map[string]*rsa.PrivateKey{}), c)
+	request := credentials(t, signed(t, nil))
+	for range 2 {
+		if _, err := a.Authorize(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+		c.advance(5 * time.Minute)
+	}
+	c.advance(time.Second)
+	if _, err := a.Authorize(t.Context(), request); presence.AsError(err).Code != presence.Unauthorized {
+		t.Errorf("got %v, want Unauthorized", err)
+	}
+}
+
 // Amplify signs other headers than the SDK, without content-length, and writes
 // no spaces after commas in some versions. Here the signature is computed from
 // the description of Signature Version 4, independently of the SDK.

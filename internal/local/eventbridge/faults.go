@@ -2,13 +2,8 @@ package eventbridge
 
 import (
 	"math/rand/v2"
-	"net/http"
-	"net/url"
-	"strconv"
 	"sync"
 	"time"
-
-	"presence"
 )
 
 // Faults are the ways to fail. Shares are from 0 for never to 1 for always.
@@ -35,52 +30,6 @@ func (s *Server) SetFaults(f Faults) {
 	defer s.faults.mu.Unlock()
 	s.faults.Faults = f
 	s.faults.rand = rand.New(rand.NewPCG(f.Seed, 0)) //nolint:gosec // repeatable on purpose
-}
-
-// FaultsHandler sets the faults of a running server: a PUT with the query
-// throttle, reject, drop and duplicate as shares, delay and reorder as
-// durations like 500ms, and seed. What is not given is off, so a PUT without a
-// query ends all faults.
-func (s *Server) FaultsHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPut {
-			w.Header().Set("Allow", http.MethodPut)
-			http.Error(w, "Faults are set with PUT.", http.StatusMethodNotAllowed)
-			return
-		}
-		f, err := parseFaults(r.URL.Query())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		s.SetFaults(f)
-		w.WriteHeader(http.StatusNoContent)
-	})
-}
-
-func parseFaults(query url.Values) (f Faults, err error) {
-	shares := map[string]*float64{"throttle": &f.Throttle, "reject": &f.Reject, "drop": &f.Drop, "duplicate": &f.Duplicate}
-	times := map[string]*time.Duration{"delay": &f.Delay, "reorder": &f.Reorder}
-	for name := range query {
-		value := query.Get(name)
-		switch share, duration := shares[name], times[name]; {
-		case share != nil:
-			if *share, err = strconv.ParseFloat(value, 64); err != nil || !(*share >= 0 && *share <= 1) {
-				return f, presence.Errorf(presence.InvalidArgument, "The share %s must be from 0 to 1, not %q.", name, value)
-			}
-		case duration != nil:
-			if *duration, err = time.ParseDuration(value); err != nil || *duration < 0 {
-				return f, presence.Errorf(presence.InvalidArgument, "The time %s must be a duration like 500ms, not %q.", name, value)
-			}
-		case name == "seed":
-			if f.Seed, err = strconv.ParseUint(value, 10, 64); err != nil {
-				return f, presence.Errorf(presence.InvalidArgument, "The seed must be a whole number, not %q.", value)
-			}
-		default:
-			return f, presence.Errorf(presence.InvalidArgument, "There is no fault %q.", name)
-		}
-	}
-	return f, nil
 }
 
 type faults struct {
