@@ -24,6 +24,10 @@ const (
 	maxTokens    = 15_000
 	maxDepth     = 75
 	maxResolvers = 10_000
+	// maxFragments is ours: the validator compares each pair of them.
+	maxFragments = 500
+	// maxErrors is how many mistakes in one document are told, as in graphql-java.
+	maxErrors = 100
 )
 
 // request is the body of a POST, the query of a GET, and the data of a start.
@@ -84,9 +88,18 @@ func prepare(schema *ast.Schema, ruleSet *rules.Rules, req request) (*operation,
 			resolverError: &resolverError{ErrorType: "QueryDepthLimitReached"},
 		}}, nil
 	}
+	if len(doc.Fragments) > maxFragments {
+		return nil, []fieldError{{Message: fmt.Sprintf("The query defines %d fragments; at most %d are allowed.", len(doc.Fragments), maxFragments)}}, nil
+	}
+	for _, op := range doc.Operations {
+		op.SelectionSet = merge(op.SelectionSet)
+	}
+	for _, fragment := range doc.Fragments {
+		fragment.SelectionSet = merge(fragment.SelectionSet)
+	}
 	if list := validator.ValidateWithRules(schema, doc, ruleSet); len(list) > 0 {
-		invalid := make([]fieldError, len(list))
-		for i, e := range list {
+		invalid := make([]fieldError, min(len(list), maxErrors))
+		for i, e := range list[:len(invalid)] {
 			invalid[i] = validationError(doc, e)
 		}
 		return nil, invalid, nil
@@ -151,6 +164,55 @@ func variableError(def *ast.OperationDefinition, err error) fieldError {
 	return fieldError{Locations: locations(variable.Position), Message: message}
 }
 
+// merge makes one of selections that say the same. The validator compares each
+// pair of them, which for the thousands a request may repeat takes seconds.
+func merge(set ast.SelectionSet) ast.SelectionSet {
+	first := map[string]*ast.SelectionSet{}
+	out := set[:0]
+	for _, selection := range set {
+		var key string
+		var inner *ast.SelectionSet
+		switch s := selection.(type) {
+		case *ast.Field:
+			if len(s.Directives) > 0 {
+				break
+			}
+			var b strings.Builder
+			b.WriteString(s.Alias + ":" + s.Name)
+			for _, argument := range s.Arguments {
+				b.WriteString(" " + argument.Name + ":" + argument.Value.String())
+			}
+			// A leaf is never merged with a field that has a selection: one of the
+			// two is a mistake to be told.
+			if len(s.SelectionSet) > 0 {
+				b.WriteByte('{')
+			}
+			key, inner = b.String(), &s.SelectionSet
+		case *ast.InlineFragment:
+			if len(s.Directives) == 0 {
+				key, inner = "..."+s.TypeCondition, &s.SelectionSet
+			}
+		}
+		if inner != nil {
+			if same := first[key]; same != nil {
+				*same = append(*same, *inner...)
+				continue
+			}
+			first[key] = inner
+		}
+		out = append(out, selection)
+	}
+	for _, selection := range out {
+		switch s := selection.(type) {
+		case *ast.Field:
+			s.SelectionSet = merge(s.SelectionSet)
+		case *ast.InlineFragment:
+			s.SelectionSet = merge(s.SelectionSet)
+		}
+	}
+	return out
+}
+
 // depth returns how deep a document's selections nest. Each fragment is walked
 // once; one that contains itself is left to the validator.
 func depth(doc *ast.QueryDocument) int {
@@ -208,6 +270,9 @@ func (o *operation) arguments(f graphql.CollectedField, path string) (args map[s
 		}
 	}()
 	args = f.ArgumentMap(o.collect.Variables)
+	if f.ObjectDefinition.BuiltIn || strings.HasPrefix(f.Name, "__") {
+		return args, nil // Introspection takes Go values.
+	}
 	for _, def := range f.Definition.Arguments {
 		if value, ok := args[def.Name]; ok {
 			coerced, reason := o.input(def.Type, value)

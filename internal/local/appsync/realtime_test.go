@@ -15,6 +15,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
+	"presence"
+	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
 )
 
@@ -158,5 +160,215 @@ func play(t *testing.T, server *httptest.Server, transcript string) {
 	send(t, ws, `{"id":"end","type":"stop"}`)
 	if got, err := read(t, ws); err != nil || canonical(t, got) != `{"id":"end","type":"complete"}` {
 		t.Errorf("at the end: got %s, %v", got, err)
+	}
+}
+
+func start(tb testing.TB, ws *websocket.Conn, id, who, document string, variables map[string]any) {
+	tb.Helper()
+	send(tb, ws, encode(tb, map[string]any{"id": id, "type": "start", "payload": map[string]any{
+		"data":       encode(tb, map[string]any{"query": document, "variables": variables}),
+		"extensions": map[string]any{"authorization": map[string]string{"Authorization": who, "host": "localhost"}},
+	}}))
+}
+
+// expect reads frames, keep-alives aside, until one that contains text.
+func expect(tb testing.TB, ws *websocket.Conn, text string) string {
+	tb.Helper()
+	for {
+		got, err := read(tb, ws)
+		if err != nil {
+			tb.Fatalf("waiting for %s: %v", text, err)
+		}
+		if strings.Contains(got, text) {
+			return got
+		}
+		if !strings.Contains(got, `"ka"`) {
+			tb.Fatalf("got %s, want %s", got, text)
+		}
+	}
+}
+
+// open opens a socket up to its connection_ack.
+func open(tb testing.TB, server *httptest.Server, who string) *websocket.Conn {
+	tb.Helper()
+	ws, _, err := dial(tb, server, "header", who)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	send(tb, ws, `{"type":"connection_init"}`)
+	expect(tb, ws, `"connection_ack"`)
+	return ws
+}
+
+// Arguments filter on the mutation's result, as it was selected: one left out
+// filters nothing, null asks for null, and a field that was not selected
+// matches neither.
+func TestFilters(t *testing.T) {
+	t.Parallel()
+	schema := `
+		enum E { A B }
+		type Thing { id: ID n: Int e: E tags: [String] }
+		type Query { a: Int }
+		type Mutation { set(id: ID, n: Int, e: E, tags: [String]): Thing other: Thing list: [Thing] }
+		type Subscription {
+			on(id: ID, n: Int, e: E, tags: [String], nope: Int): Thing @aws_subscribe(mutations: ["set"])
+			also: Thing @aws_subscribe(mutations: ["set", "other"])
+		}`
+	echo := invoker(func(_ context.Context, e wire.Event) (any, error) {
+		if e.Info.FieldName == "list" {
+			return []any{e.Arguments}, nil
+		}
+		return e.Arguments, nil
+	})
+	for name, c := range map[string]struct {
+		subscription string
+		variables    map[string]any
+		mutation     string
+		want         bool
+	}{
+		"no-argument":           {`{on{id}}`, nil, `{set(id:"1"){id}}`, true},
+		"equal":                 {`{on(id:"1"){id}}`, nil, `{set(id:"1"){id}}`, true},
+		"equal-int-literal":     {`{on(id:1){id}}`, nil, `{set(id:"1"){id}}`, true},
+		"different":             {`{on(id:"1"){id}}`, nil, `{set(id:"2"){id}}`, false},
+		"and":                   {`{on(id:"1",n:2){id}}`, nil, `{set(id:"1",n:2){id n}}`, true},
+		"and-different":         {`{on(id:"1",n:2){id}}`, nil, `{set(id:"1",n:3){id n}}`, false},
+		"not-selected":          {`{on(id:"1",n:2){id}}`, nil, `{set(id:"1",n:2){id}}`, false},
+		"selected-by-alias":     {`{on(n:2){n}}`, nil, `{set(n:2){x:n}}`, true},
+		"null-is-null":          {`{on(n:null){id}}`, nil, `{set(id:"1"){id n}}`, true},
+		"null-is-not-a-value":   {`{on(n:null){id}}`, nil, `{set(n:1){id n}}`, false},
+		"null-is-not-absent":    {`{on(n:null){id}}`, nil, `{set(id:"1"){id}}`, false},
+		"value-is-not-null":     {`{on(n:1){id}}`, nil, `{set(id:"1"){id n}}`, false},
+		"null-variable":         {`($n:Int){on(n:$n){id}}`, map[string]any{"n": nil}, `{set(n:1){n}}`, false},
+		"absent-variable":       {`($n:Int){on(n:$n){id}}`, nil, `{set(n:1){n}}`, true},
+		"enum":                  {`{on(e:A){e}}`, nil, `{set(e:A){e}}`, true},
+		"enum-variable":         {`($e:E){on(e:$e){e}}`, map[string]any{"e": "B"}, `{set(e:A){e}}`, false},
+		"list":                  {`{on(tags:["a"]){tags}}`, nil, `{set(tags:["a"]){tags}}`, true},
+		"argument-is-no-field":  {`{on(nope:1){id}}`, nil, `{set(id:1){id}}`, false},
+		"other-subscription":    {`{also{id}}`, nil, `{set(id:1){id}}`, true},
+		"other-mutation":        {`{on{id}}`, nil, `{other{id}}`, false},
+		"list-result":           {`{also{id}}`, nil, `{list{id}}`, false},
+		"included-by-directive": {`{on(id:"1"){id}}`, nil, `{set(id:"1"){id @include(if:true)}}`, true},
+		"skipped-by-directive":  {`{on(id:"1"){id}}`, nil, `{set(id:"1"){n id @skip(if:true)}}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newServer(t, appsync.Options{Schema: schema, Invoker: echo})
+			ws := open(t, server, "bob")
+			start(t, ws, "1", "bob", "subscription"+c.subscription, c.variables)
+			expect(t, ws, `"start_ack"`)
+			if got := query(t, server, "bob", "mutation"+c.mutation, nil); strings.Contains(got, "errors") {
+				t.Fatal(got)
+			}
+			send(t, ws, `{"id":"1","type":"stop"}`)
+			want := `"complete"`
+			if c.want {
+				want = `"data"`
+			}
+			expect(t, ws, want)
+		})
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	const on = `subscription($u: ID!) { onStatus(userId: $u) { userId } }`
+	t.Run("subscriptions", func(t *testing.T) {
+		t.Parallel()
+		server := newServer(t, appsync.Options{})
+		ws := open(t, server, "bob")
+		for i := range 200 {
+			start(t, ws, strconv.Itoa(i), "bob", on, map[string]any{"u": strconv.Itoa(i)})
+		}
+		for range 200 {
+			expect(t, ws, `"start_ack"`)
+		}
+		start(t, ws, "200", "bob", on, map[string]any{"u": "x"})
+		if got := expect(t, ws, `"MaxSubscriptionsReachedError"`); !strings.Contains(got, "Max number of 200 subscriptions reached") {
+			t.Error(got)
+		}
+		// One that ends makes room for another.
+		send(t, ws, `{"id":"7","type":"stop"}`)
+		expect(t, ws, `"complete"`)
+		start(t, ws, "200", "bob", on, map[string]any{"u": "x"})
+		expect(t, ws, `"start_ack"`)
+	})
+	t.Run("connections", func(t *testing.T) {
+		t.Parallel()
+		server := newServer(t, appsync.Options{MaxConnections: 1})
+		open(t, server, "bob")
+		_, resp, err := dial(t, server, "header", "bob")
+		if err == nil || resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("x-amzn-errortype") != "LimitExceededError" {
+			t.Errorf("%v, %v", err, resp)
+		}
+	})
+	t.Run("frame-size", func(t *testing.T) {
+		t.Parallel()
+		ws := open(t, newServer(t, appsync.Options{}), "bob")
+		expect(t, ws, `"ka"`)
+		send(t, ws, strings.Repeat(" ", 128<<10+1))
+		if _, err := read(t, ws); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("binary-frame", func(t *testing.T) {
+		t.Parallel()
+		ws := open(t, newServer(t, appsync.Options{}), "bob")
+		expect(t, ws, `"ka"`)
+		if err := ws.Write(t.Context(), websocket.MessageBinary, []byte(`{"type":"connection_init"}`)); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, ws, `"BadRequestException"`)
+	})
+}
+
+// A page of another origin may open a socket, as with AppSync, but nothing its
+// browser adds lets it in.
+func TestCrossSite(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, appsync.Options{})
+	for name, c := range map[string]struct {
+		subprotocols []string
+		status       int
+	}{
+		"cookies-alone": {[]string{"graphql-ws"}, http.StatusUnauthorized},
+		"with-a-token":  {[]string{"graphql-ws", "header-" + base64.RawURLEncoding.EncodeToString([]byte(`{"Authorization":"bob"}`))}, http.StatusSwitchingProtocols},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ws, resp, _ := websocket.Dial(t.Context(), server.URL+appsync.RealtimePath, &websocket.DialOptions{
+				Subprotocols: c.subprotocols,
+				HTTPHeader:   http.Header{"Origin": {"https://evil.example"}, "Cookie": {"session=bob; Authorization=bob"}},
+			})
+			if ws != nil {
+				defer func() { _ = ws.CloseNow() }()
+			}
+			if resp == nil || resp.StatusCode != c.status {
+				t.Errorf("got %v, want status %d", resp, c.status)
+			}
+		})
+	}
+}
+
+// Closing the server tells every socket.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Invoker: invoker(fakePresence), Authorize: authorize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	ws := open(t, server, "bob")
+	expect(t, ws, `"ka"`)
+	closed := make(chan error)
+	go func() { closed <- s.Close(t.Context()) }()
+	if _, err := read(t, ws); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("socket: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if status, _, _ := post(t, server, "bob", `{"query":"{__typename}"}`); status != http.StatusServiceUnavailable {
+		t.Errorf("status %d after Close", status)
 	}
 }
