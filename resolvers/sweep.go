@@ -29,6 +29,9 @@ func (h *Handler) sweep(ctx context.Context) error {
 	}
 	for {
 		next, err := h.pass(ctx)
+		if ctx.Err() != nil {
+			return err
+		}
 		if err != nil {
 			h.Logger.ErrorContext(ctx, "sweep failed", "cause", err)
 			next = longestPause
