@@ -1,0 +1,435 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"presence"
+	"presence/internal/client"
+)
+
+// The timing the tests run with. Nobody may be shown offline before timeout
+// has passed, and everybody must be a slack later.
+const (
+	heartbeat = time.Second
+	timeout   = 2500 * time.Millisecond
+	slack     = 2 * time.Second
+)
+
+// What bob is told of alice, from her first page to her coming back.
+func TestStory(t *testing.T) {
+	t.Parallel()
+	api, _ := serveAPI(t)
+	bob := watchers(t, api, "alice")
+	bob.next(presence.Offline, "")
+
+	alice := as(t, api, "alice")
+	p := connect(t, alice, "tab", "/one")
+	if p.UserID != "alice" || p.Status != presence.Online || p.HeartbeatIntervalMs != heartbeat.Milliseconds() || p.ExpiresAt-p.LastSeen != presence.Time(timeout.Milliseconds()) {
+		t.Errorf("connect answered %+v", p)
+	}
+	bob.next(presence.Online, "/one")
+	connect(t, alice, "tab", "/two")
+	bob.next(presence.Online, "/two")
+
+	before := time.Now()
+	beat(t, alice, "tab", "/two")
+	after := time.Now()
+	gone := bob.next(presence.Offline, "")
+	if got := time.Since(before); got < timeout {
+		t.Errorf("offline %v after the last heartbeat, want at least %v", got, timeout)
+	}
+	if got := time.Since(after); got > timeout+slack {
+		t.Errorf("offline %v after the last heartbeat, want at most %v", got, timeout+slack)
+	}
+	if gone.ExpiresAt != 0 || gone.LastSeen == 0 {
+		t.Errorf("offline as %+v", gone)
+	}
+
+	beat(t, alice, "tab", "/two")
+	bob.next(presence.Online, "/two")
+	if back, err := alice.Disconnect(t.Context(), "tab", 0); err != nil || back == nil || back.Status != presence.Offline {
+		t.Errorf("disconnect answered %+v, %v", back, err)
+	}
+	bob.next(presence.Offline, "")
+}
+
+// The command line's own heartbeat keeps a user online; a process that stands
+// still has gone, and is back when it goes on.
+func TestOnlineCommand(t *testing.T) {
+	t.Parallel()
+	api, _ := serveAPI(t)
+	bob := watchers(t, api, "alice")
+	bob.next(presence.Offline, "")
+	cmd := exec.Command("presence", "online", "alice", "--endpoint", api, "--url", "https://example.com/page", "--title", "A page")
+	stop := start(t, cmd)
+	bob.next(presence.Online, "/page")
+	seen := statusOf(t, api, "alice").LastSeen
+	for statusOf(t, api, "alice").LastSeen < seen+presence.Time(2*timeout.Milliseconds()) {
+		if p := statusOf(t, api, "alice"); p.Status != presence.Online {
+			t.Fatalf("%+v", p)
+		}
+	}
+	send(t, cmd, syscall.SIGSTOP)
+	bob.next(presence.Offline, "")
+	send(t, cmd, syscall.SIGCONT)
+	bob.next(presence.Online, "/page")
+	stop()
+	bob.next(presence.Offline, "")
+}
+
+// While another session lives, the end of one is nobody else's business.
+func TestTwoSessions(t *testing.T) {
+	t.Parallel()
+	api, _ := serveAPI(t)
+	told := subscribe(t, api, "alice")
+	alice := as(t, api, "alice")
+	connect(t, alice, "desk", "/desk")
+	connect(t, alice, "phone", "/phone")
+	if p, err := alice.Disconnect(t.Context(), "desk", 0); err != nil || p != nil {
+		t.Errorf("disconnect of one session answered %+v, %v, want null", p, err)
+	}
+	beat(t, alice, "phone", "/phone")
+	connect(t, alice, "phone", "/last")
+	if p, err := alice.Disconnect(t.Context(), "phone", 0); err != nil || p == nil {
+		t.Errorf("disconnect of the last session answered %+v, %v", p, err)
+	}
+	told.want("online /desk", "online /phone", "online /last", "offline ")
+}
+
+// Who is back within the grace was never gone.
+func TestGrace(t *testing.T) {
+	t.Parallel()
+	api, _ := serveAPI(t)
+	told := subscribe(t, api, "alice")
+	alice := as(t, api, "alice")
+	connect(t, alice, "tab", "/one")
+	if p, err := alice.Disconnect(t.Context(), "tab", 1500*time.Millisecond); err != nil || p != nil {
+		t.Errorf("disconnect with grace answered %+v, %v, want null", p, err)
+	}
+	connect(t, alice, "tab", "/two")
+	leaving := time.Now()
+	if p, err := alice.Disconnect(t.Context(), "tab", 1500*time.Millisecond); err != nil || p != nil {
+		t.Errorf("disconnect with grace answered %+v, %v, want null", p, err)
+	}
+	told.want("online /one", "online /two", "offline ")
+	if got := time.Since(leaving); got < 1500*time.Millisecond || got > 1500*time.Millisecond+slack {
+		t.Errorf("offline %v after leaving with a grace of 1.5s", got)
+	}
+}
+
+// The truth does not hang on the sweep: it is computed when asked for.
+func TestStatusWithoutSweep(t *testing.T) {
+	t.Parallel()
+	api, _ := serveAPI(t, "--no-sweep")
+	before := time.Now()
+	connect(t, as(t, api, "alice"), "tab", "/one")
+	after := time.Now()
+	for {
+		p := statusOf(t, api, "alice")
+		if p.Status == presence.Offline {
+			if p.URL != nil || p.LastSeen == 0 {
+				t.Errorf("offline as %+v", p)
+			}
+			break
+		}
+		if time.Since(after) > timeout+slack {
+			t.Fatalf("still %+v", p)
+		}
+	}
+	if got := time.Since(before); got < timeout {
+		t.Errorf("offline after %v, want at least %v", got, timeout)
+	}
+}
+
+// Whatever EventBridge does to events, everybody ends with the truth, and by
+// being told: a watcher asks by itself only after a minute.
+func TestEventBridgeFails(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		faults string
+		lasts  time.Duration
+	}{
+		"rejects-30-percent":      {`{"Seed": 1, "Reject": 0.3, "Throttle": 0.1}`, time.Minute},
+		"drops-all-for-10s":       {`{"Drop": 1}`, 10 * time.Second},
+		"duplicates-and-reorders": {`{"Seed": 1, "Duplicate": 1, "Reorder": 1000000000}`, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api, bus := serveAPI(t)
+			fail(t, bus, tc.faults)
+			mended := time.AfterFunc(tc.lasts, func() { fail(t, bus, "{}") })
+			defer mended.Stop()
+			users := []string{"alice", "bob", "carol", "dave", "erin"}
+			w := watchers(t, api, users...)
+			// Everybody comes and falls silent; then everybody is back, by a heartbeat
+			// that only EventBridge tells of, and the first three fall silent again.
+			for _, user := range users {
+				connect(t, as(t, api, user), "tab", "/one")
+			}
+			w.until(users, "offline ")
+			var wg sync.WaitGroup
+			ctx, cancel := context.WithCancel(t.Context())
+			for i, user := range users {
+				beat(t, as(t, api, user), "tab", "/two")
+				if i >= 3 {
+					wg.Go(func() { keepBeating(ctx, as(t, api, user), "tab", "/two") })
+				}
+			}
+			w.until(users[:3], "offline ")
+			w.until(users[3:], "online /two")
+			cancel()
+			wg.Wait()
+		})
+	}
+}
+
+// fail sets what EventBridge does wrong.
+func fail(t *testing.T, bus, faults string) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, bus+"/faults", strings.NewReader(faults))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("faults answered %s", resp.Status)
+	}
+}
+
+// serveAPI runs a server for the test and returns its endpoint and its
+// EventBridge's. It must end cleanly with the test.
+func serveAPI(t *testing.T, args ...string) (endpoint, bus string) {
+	t.Helper()
+	cmd := exec.Command("presence", append([]string{"serve", "--addr", "127.0.0.1:0", "--heartbeat", heartbeat.String(), "--timeout", timeout.String()}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		switch f := strings.Fields(lines.Text()); {
+		case len(f) == 2 && f[0] == "GraphQL":
+			endpoint = f[1]
+		case len(f) == 2 && f[0] == "EventBridge":
+			go func() { _, _ = io.Copy(io.Discard, out) }() // It ends with the process.
+			return endpoint, f[1]
+		}
+	}
+	t.Fatal("the server ended before it was ready")
+	return "", ""
+}
+
+// start starts a command that is to run until it is told to end, at the latest
+// when the test does, and then to end well.
+func start(t *testing.T, cmd *exec.Cmd) (stop func()) {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // It may have ended by itself, which Wait tells.
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s: %v", cmd, err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func send(t *testing.T, cmd *exec.Cmd, s os.Signal) {
+	t.Helper()
+	if err := cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// watched is what a running watch command prints.
+type watched struct {
+	*testing.T
+	lines <-chan presence.Presence
+	// last is what until has read of each user.
+	last map[string]string
+}
+
+// watchers runs the watch command.
+func watchers(t *testing.T, api string, users ...string) watched {
+	t.Helper()
+	cmd := exec.Command("presence", append([]string{"watch", "--json", "--endpoint", api}, users...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	lines := make(chan presence.Presence, 1000)
+	go func() {
+		defer close(lines)
+		for decoder := json.NewDecoder(out); ; {
+			var p presence.Presence
+			if decoder.Decode(&p) != nil {
+				return
+			}
+			lines <- p
+		}
+	}()
+	return watched{t, lines, make(map[string]string)}
+}
+
+// next waits for the next line, which must be that status and page.
+func (w watched) next(status presence.Status, url string) presence.Presence {
+	w.Helper()
+	select {
+	case p, ok := <-w.lines:
+		if !ok || p.Status != status || text(p.URL) != url {
+			w.Fatalf("watch printed %+v %s, want %s %s", p, text(p.URL), status, url)
+		}
+		return p
+	case <-time.After(15 * time.Second):
+		w.Fatalf("watch printed nothing, want %s %s", status, url)
+	}
+	return presence.Presence{}
+}
+
+// until reads lines until the last of each of the users is want.
+func (w watched) until(users []string, want string) {
+	w.Helper()
+	for deadline := time.After(45 * time.Second); ; {
+		if !slices.ContainsFunc(users, func(u string) bool { return w.last[u] != want }) {
+			return
+		}
+		select {
+		case p := <-w.lines:
+			w.last[p.UserID] = string(p.Status) + " " + text(p.URL)
+		case <-deadline:
+			w.Fatalf("watch ended with %v, want %s of %v", w.last, want, users)
+		}
+	}
+}
+
+// told is every message of a subscription.
+type told struct {
+	*testing.T
+	messages <-chan presence.Presence
+}
+
+// subscribe subscribes without a watcher's mercy: doubles are seen too.
+func subscribe(t *testing.T, api, userID string) told {
+	t.Helper()
+	messages, ready, done := make(chan presence.Presence, 1000), make(chan struct{}), make(chan error)
+	ctx := t.Context()
+	go func() {
+		done <- as(t, api, "bob").Subscribe(ctx, []string{userID}, client.Subscriber{
+			Subscribed:  func() { close(ready) },
+			Data:        func(p presence.Presence) { messages <- p },
+			Interrupted: func(err error, _ time.Duration) { t.Error(err) },
+		})
+	}()
+	t.Cleanup(func() {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	<-ready
+	return told{t, messages}
+}
+
+// want waits for as many messages as there are to be, and these must be all
+// that came until then.
+func (s told) want(want ...string) {
+	s.Helper()
+	var got []string
+	for len(got) < len(want) {
+		select {
+		case p := <-s.messages:
+			got = append(got, string(p.Status)+" "+text(p.URL))
+		case <-time.After(15 * time.Second):
+			s.Fatalf("told %q, want %q", got, want)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		s.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func as(t *testing.T, api, userID string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Options{Endpoint: api, Authorize: client.Local(api, userID)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func connect(t *testing.T, c *client.Client, session, url string) presence.Presence {
+	t.Helper()
+	p, err := c.Connect(t.Context(), session, presence.Page{URL: "https://example.com" + url, Title: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func beat(t *testing.T, c *client.Client, session, url string) {
+	t.Helper()
+	if _, err := c.Heartbeat(t.Context(), session, presence.Page{URL: "https://example.com" + url, Title: url}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keepBeating beats until ctx ends.
+func keepBeating(ctx context.Context, c *client.Client, session, url string) {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			// A beat that fails is one that is missed, and the test sees what comes of it.
+			_, _ = c.Heartbeat(ctx, session, presence.Page{URL: "https://example.com" + url, Title: url})
+		}
+	}
+}
+
+// statusOf asks the status command.
+func statusOf(t *testing.T, api, userID string) presence.Presence {
+	t.Helper()
+	cmd := exec.Command("presence", "status", "--json", "--endpoint", api, userID)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ps []presence.Presence
+	if err := json.Unmarshal(out, &ps); err != nil || len(ps) != 1 {
+		t.Fatalf("status printed %s: %v", out, err)
+	}
+	return ps[0]
+}
+
+// text returns a URL's path on the tests' site, and any other URL as it is.
+func text(url *string) string {
+	if url == nil {
+		return ""
+	}
+	return strings.TrimPrefix(*url, "https://example.com")
+}

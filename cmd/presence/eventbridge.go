@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"presence/internal/local"
+)
+
+// eventBridge is a part of serve in a process of its own, so that tests can
+// end one without the other.
+type eventBridge struct {
+	Addr     string `default:"localhost:4010" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
+	Endpoint string `default:"http://localhost:4000/graphql" placeholder:"URL" help:"The API whose subscribers are told (${default})."`
+	EventBus string `default:"presence" help:"The name of the bus."`
+	IAMKey   string `required:"" name:"iam-key" placeholder:"ID:SECRET" help:"The key pair serve has."`
+	Function string `placeholder:"URL" help:"Where the function is invoked by the schedule; without it there is none."`
+}
+
+func (e eventBridge) Run(ctx context.Context) error {
+	keys, err := keyPair(e.IAMKey)
+	if err != nil {
+		return err
+	}
+	return local.RunEventBridge(ctx, e.Addr, e.Function, local.EventBridgeOptions{
+		Bus: e.EventBus, Endpoint: e.Endpoint, Keys: keys, Sweep: e.Function != "", Logger: slog.Default(),
+	}, func(url string) { fmt.Printf("EventBridge  %s\n", url) })
+}
