@@ -73,8 +73,8 @@ type Server struct {
 	buses map[string]*bus
 
 	faults faults
-	// waits ends when Close begins, so that nobody sleeps on; calls ends when Close has
-	// waited for long enough.
+	// waits ends when Close begins, so that nobody sleeps on; calls ends when
+	// Close has waited for long enough.
 	waits, calls         context.Context
 	endWaits, abortCalls context.CancelFunc
 	// slots bounds the target calls under way. Deliveries beyond it are late,

@@ -345,11 +345,14 @@ func TestFaults(t *testing.T) {
 	run := func(t *testing.T, f eventbridge.Faults) (details []int, throttled, rejected int, took time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			begin := time.Now()
+			var mu sync.Mutex
 			s := newServer(t, eventbridge.Options{Rules: []eventbridge.Rule{{
 				Bus: "default", Pattern: everything, InputPaths: map[string]string{"n": "$.detail.n"}, InputTemplate: "<n>",
 				Target: func(_ context.Context, input []byte) error {
 					var n int
 					_ = json.Unmarshal(input, &n)
+					mu.Lock()
+					defer mu.Unlock()
 					details = append(details, n)
 					took = max(took, time.Since(begin))
 					return nil

@@ -29,7 +29,7 @@ func (s *Server) SetFaults(f Faults) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
 	s.faults.Faults = f
-	s.faults.rand = rand.New(rand.NewPCG(f.Seed, 0)) //nolint:gosec // repeatable on purpose
+	s.faults.rand = rand.New(rand.NewPCG(f.Seed, 0))
 }
 
 type faults struct {
