@@ -26,14 +26,25 @@ const (
 
 // claims are those a decision depends on, see "Verifying JSON web tokens" in
 // the Cognito developer guide.
-type claims struct {
-	Sub             string   `json:"sub"`
-	TokenUse        string   `json:"token_use"`
-	ClientID        string   `json:"client_id"`
-	AuthorizedParty string   `json:"azp"`
-	Username        string   `json:"username"`
-	CognitoUsername string   `json:"cognito:username"`
-	Groups          []string `json:"cognito:groups"`
+type claims map[string]any
+
+// text returns the claim of exactly that name, empty if it is no string. A
+// struct would also take "Sub" for "sub", and claims of other names may be the
+// user's to set.
+func (c claims) text(name string) string {
+	text, _ := c[name].(string)
+	return text
+}
+
+func (c claims) groups() []string {
+	list, _ := c["cognito:groups"].([]any)
+	var groups []string
+	for _, item := range list {
+		if group, ok := item.(string); ok {
+			groups = append(groups, group)
+		}
+	}
+	return groups
 }
 
 // user authenticates by an access or an ID token, with or without "Bearer":
@@ -89,7 +100,7 @@ func (a *Authorizer) user(ctx context.Context, header string) (*appsync.Identity
 		return nil, presence.Errorf(presence.Unauthorized, "The token is not valid yet.")
 	case errors.Is(err, jwt.ErrInvalidIssuer()):
 		return nil, presence.Errorf(presence.Unauthorized, "The token is from another issuer than this API trusts.")
-	case err != nil, own.Sub == "":
+	case err != nil, own.text("sub") == "":
 		return nil, presence.Errorf(presence.Unauthorized, "The token lacks a claim that is needed.")
 	}
 	username, err := own.check(std.Audience(), a.opts.ClientIDs)
@@ -97,11 +108,11 @@ func (a *Authorizer) user(ctx context.Context, header string) (*appsync.Identity
 		return nil, err
 	}
 	return &appsync.Identity{
-		Sub:                 own.Sub,
+		Sub:                 own.text("sub"),
 		Issuer:              std.Issuer(),
 		Username:            username,
 		Claims:              payload,
-		Groups:              own.Groups,
+		Groups:              own.groups(),
 		DefaultAuthStrategy: "ALLOW",
 	}, nil
 }
@@ -111,15 +122,15 @@ func (a *Authorizer) user(ctx context.Context, header string) (*appsync.Identity
 // token.
 func (c claims) check(audience, allowed []string) (username string, err error) {
 	var clients []string
-	switch c.TokenUse {
+	switch c.text("token_use") {
 	case "access":
-		clients, username = []string{c.ClientID}, c.Username
+		clients, username = []string{c.text("client_id")}, c.text("username")
 	case "id":
-		clients, username = audience, c.CognitoUsername
+		clients, username = audience, c.text("cognito:username")
 	case "":
 		// Not from Cognito, which always has a token_use: AppSync holds other
 		// issuers' tokens by aud or azp.
-		clients, username = append(audience, c.AuthorizedParty), c.Sub
+		clients, username = append(audience, c.text("azp")), c.text("sub")
 	default:
 		return "", presence.Errorf(presence.Unauthorized, "The token must be an access token or an ID token.")
 	}

@@ -172,6 +172,8 @@ func TestUserPoolIdentity(t *testing.T) {
 	wantAccess := &appsync.Identity{
 		Sub: "11-22", Issuer: issuerURL, Username: "alice", Groups: []string{"admin"}, DefaultAuthStrategy: "ALLOW",
 	}
+	// Claims an issuer may let its users set: they sort after the real ones.
+	lookalikes := object{"\u017fub": "victim", "u\u017fername": "victim", "cognito:group\u017f": []string{"root"}}
 	for name, tt := range map[string]struct {
 		header string
 		claims object
@@ -188,6 +190,9 @@ func TestUserPoolIdentity(t *testing.T) {
 			with(idClaims(), object{"token_use": nil, "aud": []string{"x", "web"}}), &appsync.Identity{
 				Sub: "11-22", Issuer: issuerURL, Username: "11-22", DefaultAuthStrategy: "ALLOW",
 			},
+		},
+		"names-of-another-case": {
+			sign(t, with(accessClaims(), lookalikes), jwa.RS256, keyOne(), "one"), with(accessClaims(), lookalikes), wantAccess,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
