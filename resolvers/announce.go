@@ -91,10 +91,12 @@ func event(state presence.State, announced bool) presence.Event {
 var forSubscribers = []string{"userId", "status", "url", "title", "lastSeen", "asOf", "expiresAt"}
 
 // selectsAll reports whether the call's selection has what subscribers need.
-// The list holds aliases in place of names, so with an alias about, which shows
-// as a colon in the selection's text, it can not be trusted.
+// The list holds aliases in place of names, and the selection's text shows an
+// alias as a colon, unless a named fragment hides it, which the text leaves
+// unopened. So a selection with either about, or with a directive that may skip
+// a field, is not trusted.
 func (c *call) selectsAll() bool {
-	if strings.Contains(c.Info.SelectionSetGraphQL, ":") {
+	if strings.ContainsAny(c.Info.SelectionSetGraphQL, ":.@") {
 		return false
 	}
 	for _, name := range forSubscribers {

@@ -86,8 +86,11 @@ func newWorldOn(t *testing.T, url string, advance func(time.Duration)) *world {
 
 const everything = "userId status url title lastSeen asOf expiresAt heartbeatIntervalMs"
 
-// invoke calls a field as AppSync does. A caller of "" is IAM.
-func (w *world) invoke(caller, field, arguments, selection string) (json.RawMessage, error) {
+// forSubscribers is what they need of everything.
+const forSubscribers = "userId status url title lastSeen asOf expiresAt"
+
+// payload is the event of a field, as AppSync makes it. A caller of "" is IAM.
+func (w *world) payload(caller, field, arguments string, selection []string, text string) []byte {
 	w.t.Helper()
 	parent := "Mutation"
 	if strings.HasPrefix(field, "status") {
@@ -104,13 +107,20 @@ func (w *world) invoke(caller, field, arguments, selection string) (json.RawMess
 		"request":   map[string]any{"headers": map[string]string{"authorization": "secret-token"}},
 		"info": map[string]any{
 			"fieldName": field, "parentTypeName": parent, "variables": map[string]any{},
-			"selectionSetList": strings.Fields(selection), "selectionSetGraphQL": "{\n  " + strings.Join(strings.Fields(selection), "\n  ") + "\n}",
+			"selectionSetList": selection, "selectionSetGraphQL": text,
 		},
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.handler.Invoke(w.t.Context(), payload)
+	return payload
+}
+
+// invoke calls a field.
+func (w *world) invoke(caller, field, arguments, selection string) (json.RawMessage, error) {
+	w.t.Helper()
+	fields := strings.Fields(selection)
+	return w.handler.Invoke(w.t.Context(), w.payload(caller, field, arguments, fields, "{\n  "+strings.Join(fields, "\n  ")+"\n}"))
 }
 
 // call calls a field that must answer, and returns the Presence or nil.
@@ -208,13 +218,18 @@ func TestConnect(t *testing.T) {
 // the whole presence follows.
 func TestConnectWithShortSelection(t *testing.T) {
 	t.Parallel()
-	for name, selection := range map[string]string{
-		"short":   "userId status",
-		"aliased": "userId: title status url title lastSeen asOf expiresAt",
+	for name, selection := range map[string]struct {
+		list, text string
+	}{
+		"short":     {"userId status", "{ userId status }"},
+		"aliased":   {forSubscribers, "{ userId: title status url title lastSeen asOf expiresAt }"},
+		"fragment":  {forSubscribers, "{ ...Aliased }"}, // The text leaves it unopened.
+		"directive": {forSubscribers, "{ userId status @skip(if: true) url title lastSeen asOf expiresAt }"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			if _, err := w.invoke("alice", "connect", home, selection); err != nil {
+			payload := w.payload("alice", "connect", home, strings.Fields(selection.list), selection.text)
+			if _, err := w.handler.Invoke(t.Context(), payload); err != nil {
 				t.Fatal(err)
 			}
 			events := w.bus.take()
