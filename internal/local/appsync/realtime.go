@@ -277,6 +277,7 @@ func (c *conn) write() {
 	keepAlive.Stop()
 
 	var frame []byte
+	var spare []message // The queue before, emptied: two take turns.
 	for {
 		select {
 		case <-c.wake:
@@ -289,7 +290,7 @@ func (c *conn) write() {
 		}
 		c.mu.Lock()
 		queue, ended := c.queue, c.ended
-		c.queue = nil
+		c.queue = spare
 		c.mu.Unlock()
 		for _, m := range queue {
 			if m.kind == "" {
@@ -310,6 +311,10 @@ func (c *conn) write() {
 		}
 		if ended {
 			return
+		}
+		clear(queue)
+		if spare = queue[:0]; cap(spare) > 64 {
+			spare = nil
 		}
 	}
 }
