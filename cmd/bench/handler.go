@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"presence"
+)
+
+// measureHandler holds the handler against go-redis doing the same job with
+// the fewest commands, in the fewest round trips, that do it at all. These are
+// plain commands in a pipeline: no script, so not atomic, with the client's
+// clock and without a look at other sessions. No store can do better; what the
+// handler takes on top is what correctness and JSON cost.
+func measureHandler(ctx context.Context, b *bench) error {
+	w, err := newWorld(b, false, silent{})
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	users := 10_000
+	if err := w.fill(ctx, 0, users, page, noSession); err != nil {
+		return err
+	}
+	for _, job := range []struct {
+		name     string
+		ours     operation
+		least    operation
+		replayed bool
+	}{
+		{"heartbeat", w.invoke(users, "Mutation", "heartbeat", visit(page)), w.leastHeartbeat(users), true},
+		{"status", w.invoke(users, "Query", "status", `{"userId":"USER"}`), w.leastStatus(users), true},
+		{"connect", w.alternate(users), w.leastConnect(users), false},
+	} {
+		var command []string
+		if job.replayed {
+			if command, err = w.recorded(ctx, job.ours); err != nil {
+				return err
+			}
+		}
+		for _, n := range []int{1, 8, 64} {
+			r, err := b.race(ctx, n, job.ours, job.least)
+			if err != nil {
+				return err
+			}
+			ours, least := r[0], r[1]
+			name := fmt.Sprintf("%s/callers=%d/", job.name, n)
+			throughput, tail := target{}, target{}
+			if n == 64 {
+				throughput, tail = ratioAtLeast(0.8), ratioAtMost(1.5)
+			}
+			b.add(figure{name + "throughput", ours.Rate, "calls/s", least.Rate, throughput})
+			b.add(figure{name + "p50", micros(ours.P50), "µs", micros(least.P50), target{}})
+			b.add(figure{name + "p99", micros(ours.P99), "µs", micros(least.P99), tail})
+			if command != nil {
+				rate, err := w.redisBenchmark(ctx, n, pick(b, 2*time.Second, 200*time.Millisecond), least.Rate, command)
+				if err != nil {
+					return err
+				}
+				b.add(figure{name + "of-redis-benchmark", ours.Rate, "calls/s", rate, target{}})
+			}
+		}
+	}
+	return nil
+}
+
+// invoke calls the handler for any of the users.
+func (w *world) invoke(users int, parent, field, arguments string) operation {
+	head, tail := event(parent, field, arguments)
+	var payloads [callers][]byte
+	return func(ctx context.Context, caller, _ int) error {
+		payload := append(payloads[caller][:0], head...)
+		payload = append(payload, userID(rand.IntN(users))...)
+		payload = append(payload, tail...)
+		payloads[caller] = payload
+		_, err := w.handler.Invoke(ctx, payload)
+		return err
+	}
+}
+
+// alternate connects users to one page and the other, so that every call is a
+// change.
+func (w *world) alternate(users int) operation {
+	pages := []operation{
+		w.invoke(users, "Mutation", "connect", visit(otherPage)),
+		w.invoke(users, "Mutation", "connect", visit(page)),
+	}
+	return func(ctx context.Context, caller, n int) error { return pages[n%2](ctx, caller, n) }
+}
+
+func (w *world) leastHeartbeat(users int) operation {
+	text := pageText(page)
+	return func(ctx context.Context, _, _ int) error {
+		user := userID(rand.IntN(users))
+		tag := tagOf(user)
+		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.ZAdd(ctx, tag+":online", redis.Z{Score: float64(time.Now().UnixMilli()), Member: user})
+			// What was there before says whether subscribers have to be told.
+			p.SetArgs(ctx, tag+":p:"+user, text, redis.SetArgs{Get: true, TTL: timing.Timeout})
+			return nil
+		})
+		return err
+	}
+}
+
+func (w *world) leastStatus(users int) operation {
+	return func(ctx context.Context, _, _ int) error {
+		user := userID(rand.IntN(users))
+		tag := tagOf(user)
+		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.ZScore(ctx, tag+":online", user)
+			p.Get(ctx, tag+":p:"+user)
+			return nil
+		})
+		return err
+	}
+}
+
+// leastConnect also writes the note that makes announcing reliable, and takes
+// it out once that is done.
+func (w *world) leastConnect(users int) operation {
+	texts := []string{pageText(otherPage), pageText(page)}
+	return func(ctx context.Context, _, n int) error {
+		user := userID(rand.IntN(users))
+		tag, now := tagOf(user), time.Now().UnixMilli()
+		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.ZAdd(ctx, tag+":online", redis.Z{Score: float64(now), Member: user})
+			p.SetArgs(ctx, tag+":p:"+user, texts[n%2], redis.SetArgs{Get: true, TTL: timing.Timeout})
+			p.ZAdd(ctx, tag+":outbox", redis.Z{Score: float64(now + 5000), Member: user})
+			p.HSet(ctx, tag+":notes", user, strconv.FormatInt(now, 10)+" connect")
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.HDel(ctx, tag+":notes", user)
+			p.ZRem(ctx, tag+":outbox", user)
+			return nil
+		})
+		return err
+	}
+}
+
+// pageText is a page as redisstore has it.
+func pageText(p presence.Page) string { return "\n" + p.URL + "\n" + p.Title }
+
+// recorded returns the command an operation sends.
+func (w *world) recorded(ctx context.Context, op operation) ([]string, error) {
+	conn, err := net.Dial("tcp", w.nodes[0].Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	lines := bufio.NewReader(conn)
+	if _, err := io.WriteString(conn, "MONITOR\r\n"); err != nil {
+		return nil, err
+	}
+	if _, err := lines.ReadString('\n'); err != nil {
+		return nil, err
+	}
+	if err := op(ctx, 0, 0); err != nil {
+		return nil, err
+	}
+	line, err := lines.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	_, words, _ := strings.Cut(strings.TrimSpace(line), "] ")
+	var command []string
+	for words != "" {
+		quoted, err := strconv.QuotedPrefix(words)
+		if err != nil {
+			return nil, fmt.Errorf("MONITOR shows %q: %w", line, err)
+		}
+		word, _ := strconv.Unquote(quoted)
+		command = append(command, word)
+		words = strings.TrimPrefix(words[len(quoted):], " ")
+	}
+	return command, nil
+}
+
+// redisBenchmark has redis-benchmark send a command and returns its rate.
+func (w *world) redisBenchmark(ctx context.Context, callers int, while time.Duration, rate float64, command []string) (float64, error) {
+	host, port, _ := strings.Cut(w.nodes[0].Addr, ":")
+	args := []string{"-h", host, "-p", port, "-c", strconv.Itoa(callers), "-n", strconv.Itoa(int(rate * while.Seconds())), "--csv"}
+	out, err := exec.CommandContext(ctx, "redis-benchmark", append(args, command...)...).Output()
+	if err != nil {
+		return 0, fmt.Errorf("redis-benchmark: %w", err)
+	}
+	rows, err := csv.NewReader(strings.NewReader(string(out))).ReadAll()
+	if err != nil || len(rows) != 2 {
+		return 0, fmt.Errorf("redis-benchmark answers %q: %v", out, err)
+	}
+	return strconv.ParseFloat(rows[1][1], 64)
+}

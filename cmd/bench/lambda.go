@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"presence/internal/local/lambda"
+)
+
+// measureLambda runs the bootstrap as it is deployed, and one that does
+// nothing, under a Runtime API. A start counts from the process's to the first
+// answer, connecting to Redis included.
+func measureLambda(ctx context.Context, b *bench) error {
+	w, err := newWorld(b, false, silent{})
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	head, tail := event("Mutation", "heartbeat", visit(page))
+	payload := []byte(head + userID(1) + tail)
+
+	ours, err := b.bootstrap(ctx, "presence/cmd/lambda", "PRESENCE_REDIS_URL="+w.nodes[0].URL,
+		"AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none")
+	if err != nil {
+		return err
+	}
+	noop, err := b.bootstrap(ctx, "presence/cmd/bench/noop")
+	if err != nil {
+		return err
+	}
+	b.add(figure{"lambda/binary", ours.megabytes, "MB", noop.megabytes, atMost(13)})
+
+	var starts [2][]time.Duration
+	for range pick(b, 41, 5) {
+		for i, fn := range []*bootstrap{ours, noop} {
+			d, err := fn.cold(ctx, payload)
+			if err != nil {
+				return err
+			}
+			starts[i] = append(starts[i], d)
+		}
+	}
+	first := func(all []time.Duration) float64 { return median(all, millis) }
+	b.add(figure{"lambda/init-and-first-call", first(starts[0]), "ms", first(starts[1]), atMost(15)})
+
+	var limit warm
+	for _, fn := range []struct {
+		name string
+		of   *bootstrap
+		env  []string
+	}{
+		{"noop", noop, nil},
+		{"lambda", ours, nil},
+		{"lambda/GOMAXPROCS=1", ours, []string{"GOMAXPROCS=1"}},
+		{"lambda/GOMAXPROCS=2", ours, []string{"GOMAXPROCS=2"}},
+	} {
+		r, err := fn.of.warm(ctx, b, payload, fn.env...)
+		if err != nil {
+			return err
+		}
+		if fn.of == noop {
+			limit = r
+			continue
+		}
+		memory := target{}
+		if fn.env == nil {
+			memory = atMost(25)
+		}
+		b.add(figure{fn.name + "/p50", micros(r.P50), "µs", micros(limit.P50), target{}})
+		b.add(figure{fn.name + "/p99", micros(r.P99), "µs", micros(limit.P99), target{}})
+		b.add(figure{fn.name + "/cpu", r.cpu, "µs/call", limit.cpu, target{}})
+		b.add(figure{fn.name + "/peak-memory", r.peak, "MiB", limit.peak, memory})
+	}
+	return nil
+}
+
+// bootstrap is a function's executable.
+type bootstrap struct {
+	path      string
+	env       []string
+	megabytes float64
+}
+
+// bootstrap builds a function as it is deployed.
+func (b *bench) bootstrap(ctx context.Context, pkg string, env ...string) (*bootstrap, error) {
+	path := filepath.Join(b.dir, filepath.Base(pkg))
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-tags=lambda.norpc", "-o", path, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	return &bootstrap{path, env, float64(info.Size()) / 1e6}, nil
+}
+
+func (f *bootstrap) cold(ctx context.Context, payload []byte) (time.Duration, error) {
+	fn := &lambda.Function{Bootstrap: f.path, Env: f.env}
+	defer fn.Close()
+	start := time.Now()
+	_, err := fn.Invoke(ctx, payload)
+	return time.Since(start), err
+}
+
+// warm is what calls of a running instance cost.
+type warm struct {
+	result
+	cpu  float64 // µs a call
+	peak float64 // MiB
+}
+
+func (f *bootstrap) warm(ctx context.Context, b *bench, payload []byte, env ...string) (warm, error) {
+	fn := &lambda.Function{Bootstrap: f.path, Env: append(env, f.env...)}
+	defer fn.Close()
+	if _, err := fn.Invoke(ctx, payload); err != nil {
+		return warm{}, err
+	}
+	pid := fn.Processes()[0].Pid
+	before, err := cpuTime(pid)
+	if err != nil {
+		return warm{}, err
+	}
+	calls := 0
+	r, err := load(ctx, 1, pick(b, 5*time.Second, 500*time.Millisecond), func(ctx context.Context, _, _ int) error {
+		calls++
+		_, err := fn.Invoke(ctx, payload)
+		return err
+	})
+	if err != nil {
+		return warm{}, err
+	}
+	after, err := cpuTime(pid)
+	if err != nil {
+		return warm{}, err
+	}
+	peak, err := peakMemory(pid)
+	return warm{r, micros(after-before) / float64(calls), peak}, err
+}
+
+// cpuTime returns the CPU time a process has used, from proc_pid_stat(5); the
+// kernel counts it in hundredths of a second.
+func cpuTime(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, fields, _ := strings.Cut(string(stat), ") ")
+	var user, system int64
+	_, err = fmt.Sscanf(fields, "%s %d %d %d %d %d %d %d %d %d %d %d %d", new(string),
+		new(int), new(int), new(int), new(int), new(int), new(int), new(int), new(int), new(int), new(int), &user, &system)
+	return time.Duration(user+system) * 10 * time.Millisecond, err
+}
+
+// peakMemory returns the most memory a process ever had resident, in MiB.
+func peakMemory(pid int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kib float64
+	_, err = fmt.Sscan(rest, &kib)
+	return kib / 1024, err
+}
