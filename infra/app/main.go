@@ -1,0 +1,35 @@
+// Command app is the CDK app: cdk runs it to learn what to deploy.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"presence/infra"
+)
+
+func main() {
+	err := synth()
+	jsii.Close()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func synth() error {
+	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
+	values, _ := app.Node().GetAllContext(nil).(map[string]any)
+	c, err := infra.ParseContext(values)
+	if err != nil {
+		return err
+	}
+	if _, err := infra.NewStack(app, c); err != nil {
+		return err
+	}
+	app.Synth(nil)
+	return nil
+}
