@@ -21,9 +21,11 @@ import (
 // "Configuration limits" in its guides. Depth is what an API can be configured
 // to at most; unset, AppSync has none.
 const (
-	maxTokens    = 15_000
-	maxDepth     = 75
-	maxResolvers = 10_000
+	maxTokens = 15_000
+	maxDepth  = 75
+	// maxSelected is how many fields info.selectionSetList lists: fragments can
+	// make a short document select fields without end.
+	maxSelected = 10_000
 	// maxFragments is ours: the validator compares each pair of them.
 	maxFragments = 500
 	// maxErrors is how many mistakes in one document are told, as in graphql-java.
@@ -335,8 +337,7 @@ func (o *operation) input(t *ast.Type, value any) (coerced any, reason string) {
 func (o *operation) selectionList(t *ast.Type, set ast.SelectionSet, prefix string, list []string) []string {
 	for _, object := range o.schema.GetPossibleTypes(o.schema.Types[t.Name()]) {
 		for _, f := range o.fields(set, object) {
-			// Fragments can make a short document select fields without end.
-			if len(list) >= maxResolvers {
+			if len(list) >= maxSelected {
 				return list
 			}
 			list = append(list, prefix+f.Alias)

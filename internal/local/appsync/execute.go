@@ -3,7 +3,6 @@ package appsync
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"slices"
@@ -48,12 +47,6 @@ func (s *Server) execute(ctx context.Context, op *operation, by caller) response
 		root = s.schema.Mutation
 	}
 	fields := op.fields(op.def.SelectionSet, root)
-	if len(fields) > s.maxResolvers {
-		return response{Errors: []fieldError{{
-			Message:       fmt.Sprintf("The request resolves %d fields; at most %d are allowed.", len(fields), s.maxResolvers),
-			resolverError: &resolverError{ErrorType: "ResolverExecutionLimitReached"},
-		}}}
-	}
 	var group errgroup.Group
 	group.SetLimit(parallelResolvers)
 	if op.def.Operation == ast.Mutation {

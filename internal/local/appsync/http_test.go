@@ -22,7 +22,7 @@ import (
 // docs/local-appsync.md.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
-	server := newServer(t, appsync.Options{MaxResolvers: 3})
+	server := newServer(t, appsync.Options{})
 	validation := func(path string, column int, message string) string {
 		if path != "" {
 			message += " @ '" + path + "'"
@@ -73,7 +73,6 @@ func TestHTTP(t *testing.T) {
 		"one-of-two":        {who: "bob", body: `{"query":"query A { a: __typename } query B { b: __typename }","operationName":"B"}`, want: `{"data":{"b":"Query"}}`},
 		"no-such-operation": {who: "bob", body: `{"query":"query A { __typename }","operationName":"B"}`, want: `{"data":null,"errors":[{"path":null,"locations":null,"message":"Unknown operation named 'B'."}]}`},
 		"too-deep":          {who: "bob", body: request(deep), want: `{"data":null,"errors":[{"path":null,"locations":null,"message":"The query is nested deeper than 75 levels.","data":null,"errorType":"QueryDepthLimitReached","errorInfo":null}]}`},
-		"too-many-aliases":  {who: "bob", body: request(`{ a: __typename b: __typename c: __typename d: __typename }`), want: `{"data":null,"errors":[{"path":null,"locations":null,"message":"The request resolves 4 fields; at most 3 are allowed.","data":null,"errorType":"ResolverExecutionLimitReached","errorInfo":null}]}`},
 		"subscription":      {who: "bob", body: request(`subscription { onStatus(userId: 1) { userId } }`), want: `{"data":null,"errors":[{"path":null,"locations":[{"line":1,"column":1,"sourceName":null}],"message":"Subscriptions are served over WebSocket, at /graphql/realtime.","data":null,"errorType":"UnsupportedOperation","errorInfo":null}]}`},
 		"denied":            {who: "bob", body: request("mutation {\n        connected(userId: 1) { userId } }"), want: `{"data":{"connected":null},"errors":[{"path":["connected"],"data":null,"errorType":"Unauthorized","errorInfo":null,"locations":[{"line":2,"column":9,"sourceName":null}],"message":"Not Authorized to access connected on type Mutation"}]}`},
 		"resolver-error":    {who: "bob", body: request(`mutation { connect(url: "error", title: "") { userId } }`), want: `{"data":{"connect":null},"errors":[{"path":["connect"],"data":null,"errorType":"InvalidArgument","errorInfo":null,"locations":[{"line":1,"column":12,"sourceName":null}],"message":"The url is no URL."}]}`},
@@ -445,8 +444,8 @@ func TestSchemas(t *testing.T) {
 }
 
 // Documents made to be expensive are answered or refused without much work.
+// The test runs alone, because it looks at the clock.
 func TestBombs(t *testing.T) {
-	t.Parallel()
 	server := newServer(t, appsync.Options{})
 	var fragments strings.Builder
 	for i := range 30 {
@@ -471,20 +470,18 @@ func TestBombs(t *testing.T) {
 		"deep-list":          `{ statuses(userIds: ` + strings.Repeat("[", 999) + strings.Repeat("]", 999) + `) { userId } }`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			start := time.Now()
 			status, _, got := post(t, server, "bob", encode(t, map[string]string{"query": document}))
 			if status >= 500 || !json.Valid([]byte(got)) {
 				t.Errorf("status %d: %.200s", status, got)
 			}
 			// Each takes milliseconds; some would take half a minute.
-			if took := time.Since(start); took > 8*time.Second {
+			if took := time.Since(start); took > 15*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})
 	}
 	t.Run("huge-variable", func(t *testing.T) {
-		t.Parallel()
 		body := `{"query":"query($u: ID!) { status(userId: $u) { userId } }","variables":{"u":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `}}`
 		if status, _, got := post(t, server, "bob", body); status >= 500 || !json.Valid([]byte(got)) {
 			t.Errorf("status %d: %.200s", status, got)

@@ -12,6 +12,11 @@ import (
 	"presence/internal/appsync"
 )
 
+// maxTopics is how many bytes of different subscription operations there may
+// be at a time: more than a hundred thousand of the usual length. The limit is ours,
+// and keeps the longest from filling the memory.
+const maxTopics = 32 << 20
+
 // hub knows who is subscribed to what.
 //
 // Subscriptions are kept by field and by the values of their arguments, so a
@@ -25,6 +30,8 @@ type hub struct {
 
 	mu     sync.RWMutex
 	topics map[string]*topic
+	// size is how many bytes the keys of topics have.
+	size int
 	// shapes are, for each subscription field, the sets of arguments in use:
 	// subscribers may leave any of them out.
 	shapes map[string]map[string]*shape
@@ -111,14 +118,19 @@ func (h *hub) filter(field *ast.FieldDefinition, names []string, object map[stri
 
 // subscribe adds a subscription to its topic, or to an equal one that is
 // there. It also acknowledges it, so that no mutation falls in between: none
-// that comes after start_ack is missed, and no data comes before.
-func (h *hub) subscribe(sub *subscription) {
+// that comes after start_ack is missed, and no data comes before. It returns
+// false if there are too many different operations.
+func (h *hub) subscribe(sub *subscription) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if t, ok := h.topics[sub.topic.key]; ok {
 		sub.topic = t
 	} else {
 		t := sub.topic
+		if h.size+len(t.key) > maxTopics {
+			return false
+		}
+		h.size += len(t.key)
 		h.topics[t.key] = t
 		byNames := h.shapes[t.field.Name]
 		if byNames == nil {
@@ -133,6 +145,7 @@ func (h *hub) subscribe(sub *subscription) {
 	}
 	sub.topic.subscribers[sub] = struct{}{}
 	sub.conn.send(message{kind: appsync.TypeStartAck, id: sub.id})
+	return true
 }
 
 // lookup returns the topic of an operation that others have subscribed to.
@@ -152,6 +165,7 @@ func (h *hub) unsubscribe(sub *subscription) {
 		return
 	}
 	delete(h.topics, t.key)
+	h.size -= len(t.key)
 	names := strings.Join(t.names, ",")
 	byNames := h.shapes[t.field.Name]
 	shape := byNames[names]

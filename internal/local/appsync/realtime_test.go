@@ -292,6 +292,25 @@ func TestLimits(t *testing.T) {
 		start(t, ws, "200", "bob", on, map[string]any{"u": "x"})
 		expect(t, ws, `"start_ack"`)
 	})
+	t.Run("different-operations", func(t *testing.T) {
+		t.Parallel()
+		server := newServer(t, appsync.Options{})
+		comment := "#" + strings.Repeat("x", 120<<10)
+		for n := 0; n < 32<<20; {
+			ws := open(t, server, "bob")
+			expect(t, ws, `"ka"`)
+			for i := range 200 {
+				start(t, ws, strconv.Itoa(i), "bob", on+comment, map[string]any{"u": strconv.Itoa(n)})
+				n += len(comment)
+				if got, err := read(t, ws); err != nil {
+					t.Fatal(err)
+				} else if strings.Contains(got, "LimitExceededError") {
+					return
+				}
+			}
+		}
+		t.Error("no limit reached")
+	})
 	t.Run("connections", func(t *testing.T) {
 		t.Parallel()
 		server := newServer(t, appsync.Options{MaxConnections: 1})

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
@@ -46,17 +47,9 @@ type Options struct {
 	// InvokeTimeout is how long one call of the Invoker may take. Zero means
 	// AppSync's 30 s.
 	InvokeTimeout time.Duration
-	// KeepAlive is the period of ka messages. Zero means AppSync's 60 s.
-	KeepAlive time.Duration
 	// MaxConnections is how many sockets may be open. Zero means 20,000; AppSync
 	// publishes no limit.
 	MaxConnections int
-	// MaxSubscriptions is how many subscriptions one socket may have. Zero means
-	// AppSync's 200.
-	MaxSubscriptions int
-	// MaxResolvers is how many root fields one request may have. Zero means
-	// AppSync's 10,000.
-	MaxResolvers int
 }
 
 // Server is a local AppSync. It is an [http.Handler] for [Path] and
@@ -69,9 +62,8 @@ type Server struct {
 	log       *slog.Logger
 	hub       *hub
 
-	invokeTimeout, keepAlive         time.Duration
-	maxConnections, maxSubscriptions int
-	maxResolvers                     int
+	invokeTimeout  time.Duration
+	maxConnections int
 
 	// running counts requests, sockets' goroutines and calls of the Invoker.
 	running sync.WaitGroup
@@ -88,18 +80,15 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		schema:           schema,
-		rules:            rules.NewDefaultRules(),
-		invoker:          o.Invoker,
-		authorize:        o.Authorize,
-		log:              cmp.Or(o.Logger, slog.Default()),
-		hub:              newHub(schema),
-		invokeTimeout:    cmp.Or(o.InvokeTimeout, 30*time.Second),
-		keepAlive:        cmp.Or(o.KeepAlive, time.Minute),
-		maxConnections:   cmp.Or(o.MaxConnections, 20_000),
-		maxSubscriptions: cmp.Or(o.MaxSubscriptions, 200),
-		maxResolvers:     cmp.Or(o.MaxResolvers, maxResolvers),
-		conns:            map[*conn]struct{}{},
+		schema:         schema,
+		rules:          rules.NewDefaultRules(),
+		invoker:        o.Invoker,
+		authorize:      o.Authorize,
+		log:            cmp.Or(o.Logger, slog.Default()),
+		hub:            newHub(schema),
+		invokeTimeout:  cmp.Or(o.InvokeTimeout, 30*time.Second),
+		maxConnections: cmp.Or(o.MaxConnections, 20_000),
+		conns:          map[*conn]struct{}{},
 	}, nil
 }
 
@@ -132,7 +121,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	for c := range s.conns {
-		c.finish(closeGoingAway, "The server is shutting down.")
+		c.finish(websocket.StatusGoingAway, "The server is shutting down.")
 	}
 	s.mu.Unlock()
 

@@ -1,0 +1,146 @@
+package appsync
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/coder/websocket"
+
+	"presence/internal/appsync"
+)
+
+// serveRealtime upgrades a request and speaks the protocol of "Building a
+// real-time WebSocket client" in the AppSync developer guide.
+//
+// Origin is not checked, as AppSync does not: a page can only open a useful
+// socket with a token it must put into the handshake itself. Nothing a browser
+// adds on its own, such as cookies, is looked at, so a foreign page gains
+// nothing by connecting.
+func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
+	protocols := subprotocols(r.Header)
+	switch {
+	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
+		w.Header().Set("Upgrade", "websocket")
+		refuse(w, &requestError{http.StatusUpgradeRequired, appsync.Error{ErrorType: "BadRequestException", Message: "This is the WebSocket endpoint; GraphQL over HTTP is at " + Path + "."}})
+		return
+	case !slices.Contains(protocols, appsync.Protocol):
+		refuse(w, &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "BadRequestException", Message: "The WebSocket subprotocol must be " + appsync.Protocol + "."}})
+		return
+	}
+	header, refused := handshakeHeader(r, protocols)
+	if header == nil && refused == nil {
+		refuse(w, &requestError{http.StatusUnauthorized, appsync.Error{ErrorType: "UnauthorizedException", Message: "The handshake carries no authorization: put it into the query's header, the subprotocol header-… or the HTTP headers."}})
+		return
+	}
+	c := &conn{
+		server: s,
+		path:   strings.TrimSuffix(r.URL.EscapedPath(), strings.TrimPrefix(RealtimePath, Path)),
+		subs:   map[string]*subscription{},
+		wake:   make(chan struct{}, 1),
+	}
+	if !s.admit(c) {
+		refuse(w, &requestError{http.StatusTooManyRequests, appsync.Error{ErrorType: "LimitExceededError", Message: fmt.Sprintf("There are %d connections already.", s.maxConnections)}})
+		return
+	}
+	defer s.release(c)
+	if refused == nil {
+		if _, err := s.authorize(r.Context(), appsync.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")}); err != nil {
+			refused = s.refusal(err)
+		}
+	}
+	c.refused = refused
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{appsync.Protocol},
+		InsecureSkipVerify: true, // See above.
+	})
+	if err != nil {
+		return // Accept has answered.
+	}
+	ws.SetReadLimit(maxFrame)
+	c.mu.Lock()
+	c.ws = ws
+	c.mu.Unlock()
+
+	s.running.Go(c.write)
+	c.read()
+}
+
+// admit takes a connection in, unless there are too many.
+func (s *Server) admit(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.conns) >= s.maxConnections {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) release(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	for _, sub := range c.subs {
+		s.hub.unsubscribe(sub)
+	}
+}
+
+func subprotocols(h http.Header) []string {
+	var list []string
+	for _, value := range h.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(value, ",") {
+			list = append(list, strings.TrimSpace(name))
+		}
+	}
+	return list
+}
+
+// handshakeHeader finds the credentials in one of the three places clients put
+// them: a subprotocol, the query, or the request's own headers. It returns nil
+// if there are none.
+func handshakeHeader(r *http.Request, protocols []string) (http.Header, *requestError) {
+	for _, protocol := range protocols {
+		if encoded, ok := strings.CutPrefix(protocol, "header-"); ok {
+			return decodeHeader(encoded)
+		}
+	}
+	if encoded := r.URL.Query().Get("header"); encoded != "" {
+		return decodeHeader(encoded)
+	}
+	if r.Header.Get("Authorization") == "" && r.Header.Get("X-Api-Key") == "" {
+		return nil, nil
+	}
+	header := r.Header.Clone()
+	header.Set("Host", r.Host)
+	return header, nil
+}
+
+// decodeHeader decodes a JSON object in base64, of either alphabet and with or
+// without padding. A form decoder has made spaces of the plus signs that
+// clients do not escape.
+func decodeHeader(encoded string) (http.Header, *requestError) {
+	encoded = strings.NewReplacer(" ", "+", "-", "+", "_", "/", "=", "").Replace(encoded)
+	text, err := base64.RawStdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "BadRequestException", Message: "The header of the handshake is not base64."}}
+	}
+	return authorizationHeader(text)
+}
+
+// authorizationHeader makes an HTTP header of the object clients send in place
+// of one. Its names come in any case, and some twice.
+func authorizationHeader(text []byte) (http.Header, *requestError) {
+	var object map[string]string
+	if err := json.Unmarshal(text, &object); err != nil || object == nil {
+		return nil, &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "BadRequestException", Message: "The authorization is not a JSON object of strings."}}
+	}
+	header := http.Header{}
+	for name, value := range object {
+		header.Set(name, value)
+	}
+	return header, nil
+}
