@@ -53,9 +53,8 @@ type message struct {
 	reason string
 }
 
-// conn is one socket. Its reader, the goroutine of the HTTP request, handles
-// what arrives and owns subs; its writer is the only one to write. Both end
-// when the socket does.
+// conn is one socket. Its reader handles what arrives and owns subs; its
+// writer is the only one to write. Both end when the socket does.
 type conn struct {
 	server *Server
 	ws     *websocket.Conn
@@ -200,6 +199,7 @@ func (m message) append(b []byte) []byte {
 
 // read handles what the client sends until the socket ends.
 func (c *conn) read() {
+	defer c.server.release(c)
 	defer c.finish(websocket.StatusNormalClosure, "") // Wakes the writer.
 	var acknowledged bool
 	var second time.Time

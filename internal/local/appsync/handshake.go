@@ -46,7 +46,6 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &requestError{http.StatusTooManyRequests, appsync.Error{ErrorType: "LimitExceededError", Message: fmt.Sprintf("There are %d connections already.", s.maxConnections)}})
 		return
 	}
-	defer s.release(c)
 	if refused == nil {
 		if _, err := s.authorize(r.Context(), appsync.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")}); err != nil {
 			refused = s.refusal(err)
@@ -58,6 +57,7 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 		InsecureSkipVerify: true, // See above.
 	})
 	if err != nil {
+		s.release(c)
 		return // Accept has answered.
 	}
 	ws.SetReadLimit(maxFrame)
@@ -65,8 +65,10 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 	c.ws = ws
 	c.mu.Unlock()
 
+	// The reader is a goroutine of its own so that this one, with its stack and
+	// request, does not live as long as the socket.
 	s.running.Go(c.write)
-	c.read()
+	s.running.Go(c.read)
 }
 
 // admit takes a connection in, unless there are too many.
@@ -119,12 +121,13 @@ func handshakeHeader(r *http.Request, protocols []string) (http.Header, *request
 	return header, nil
 }
 
-// decodeHeader decodes a JSON object in base64, of either alphabet and with or
-// without padding. A form decoder has made spaces of the plus signs that
-// clients do not escape.
+// unpadded makes one of the alphabets of base64, with and without padding. A
+// form decoder has made spaces of the plus signs that clients do not escape.
+var unpadded = strings.NewReplacer(" ", "+", "-", "+", "_", "/", "=", "")
+
+// decodeHeader decodes a JSON object in base64.
 func decodeHeader(encoded string) (http.Header, *requestError) {
-	encoded = strings.NewReplacer(" ", "+", "-", "+", "_", "/", "=", "").Replace(encoded)
-	text, err := base64.RawStdEncoding.DecodeString(encoded)
+	text, err := base64.RawStdEncoding.DecodeString(unpadded.Replace(encoded))
 	if err != nil {
 		return nil, &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "BadRequestException", Message: "The header of the handshake is not base64."}}
 	}
