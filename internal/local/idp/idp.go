@@ -200,8 +200,14 @@ func (i *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
 // local tells whether r comes from this machine and was meant for it. The
 // address alone is not enough: a web page may have its own name resolve to
 // 127.0.0.1 and read the answer as its own (DNS rebinding); the Host header
-// then has that name. And a page of another origin has no business here.
+// then has that name. A proxy or tunnel on this machine makes all the world
+// local, but says so. And a page of another origin has no business here.
 func local(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
+		if r.Header.Get(name) != "" {
+			return false
+		}
+	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !peer.Addr().Unmap().IsLoopback() || !loopbackHost(r.Host) {
 		return false

@@ -170,7 +170,7 @@ func TestTokensStayOnThisMachine(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		remote, host, origin, site string
-		method, path               string
+		method, path, proxy        string
 		want                       int
 	}{
 		"ipv4":               {want: 200},
@@ -189,6 +189,9 @@ func TestTokensStayOnThisMachine(t *testing.T) {
 		"origin-looks-local": {origin: "http://localhost.evil.example", want: 403},
 		"origin-null":        {origin: "null", want: 403},
 		"cross-site-no-cors": {site: "cross-site", want: 403},
+		"proxy":              {proxy: "X-Forwarded-For", want: 403},
+		"proxy-rfc7239":      {proxy: "Forwarded", want: 403},
+		"proxy-nginx":        {proxy: "X-Real-Ip", want: 403},
 		"post":               {method: "POST", want: 405},
 		"keys-for-everybody": {remote: "192.168.1.7:5", host: "box:4000", path: idp.JWKSPath, want: 200},
 	} {
@@ -208,6 +211,9 @@ func TestTokensStayOnThisMachine(t *testing.T) {
 			}
 			if tt.site != "" {
 				r.Header.Set("Sec-Fetch-Site", tt.site)
+			}
+			if tt.proxy != "" {
+				r.Header.Set(tt.proxy, "203.0.113.1")
 			}
 			w := httptest.NewRecorder()
 			is.ServeHTTP(w, r)
