@@ -6,6 +6,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -65,6 +66,8 @@ func (c Config) Validate() error {
 		return presence.Errorf(presence.InvalidArgument, "A scheduled sweep (%v) must stay up for at most 55s of its minute.", c.SweepFor)
 	case (c.RedisIAMUser == "") != (c.RedisIAMCache == ""):
 		return presence.Errorf(presence.InvalidArgument, "PRESENCE_REDIS_IAM_USER and PRESENCE_REDIS_IAM_CACHE go together.")
+	case c.RedisIAMUser != "" && strings.Contains(c.RedisURL+" "+c.StatusRedisURL, "redis://"):
+		return presence.Errorf(presence.InvalidArgument, "ElastiCache takes IAM users by TLS alone, and others would read the token: give rediss:// URLs.")
 	}
 	return nil
 }

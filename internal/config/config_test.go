@@ -57,6 +57,8 @@ func TestValidate(t *testing.T) {
 		"no-shards":             {"PRESENCE_REDIS_URL": "redis://x", "PRESENCE_SHARDS": "0"},
 		"sweep-beyond-minute":   {"PRESENCE_REDIS_URL": "redis://x", "PRESENCE_SWEEP_FOR": "2m"},
 		"iam-user-but-no-cache": {"PRESENCE_REDIS_URL": "redis://x", "PRESENCE_REDIS_IAM_USER": "u"},
+		"iam-without-tls":       {"PRESENCE_REDIS_URL": "redis://x", "PRESENCE_REDIS_IAM_USER": "u", "PRESENCE_REDIS_IAM_CACHE": "c"},
+		"iam-one-without-tls":   {"PRESENCE_REDIS_URL": "rediss://x", "PRESENCE_STATUS_REDIS_URL": "redis://y", "PRESENCE_REDIS_IAM_USER": "u", "PRESENCE_REDIS_IAM_CACHE": "c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range vars {
