@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/coder/websocket"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"presence"
@@ -36,7 +37,11 @@ import (
 	"presence/resolvers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The store returns every error that go-redis would also print.
+	logging.Disable()
+	goleak.VerifyTestMain(m)
+}
 
 var timing = presence.Timing{Heartbeat: 30 * time.Second, Timeout: 75 * time.Second, Retention: time.Hour}
 
