@@ -30,8 +30,8 @@ type hub struct {
 
 	mu     sync.RWMutex
 	topics map[string]*topic
-	// size is how many bytes the keys of topics have.
-	size int
+	// size is how many bytes the keys of topics have, and limit how many they may.
+	size, limit int
 	// shapes are, for each subscription field, the sets of arguments in use:
 	// subscribers may leave any of them out.
 	shapes map[string]map[string]*shape
@@ -68,6 +68,7 @@ func newHub(schema *ast.Schema) *hub {
 		schema:    schema,
 		listeners: map[string][]*ast.FieldDefinition{},
 		topics:    map[string]*topic{},
+		limit:     maxTopics,
 		shapes:    map[string]map[string]*shape{},
 	}
 	if schema.Subscription != nil {
@@ -127,7 +128,7 @@ func (h *hub) subscribe(sub *subscription) bool {
 		sub.topic = t
 	} else {
 		t := sub.topic
-		if h.size+len(t.key) > maxTopics {
+		if h.size+len(t.key) > h.limit {
 			return false
 		}
 		h.size += len(t.key)

@@ -49,10 +49,14 @@ func inBubble(t *testing.T, test func(t *testing.T, p *pipes)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		cert, _, err := appsync.SelfSigned()
+		if err != nil {
+			t.Fatal(err)
+		}
 		p := &pipes{make(chan net.Conn), make(chan struct{})}
 		hs := appsync.NewHTTPServer(s)
 		done := make(chan error)
-		go func() { done <- hs.Serve(p) }()
+		go func() { done <- hs.Serve(appsync.NewListener(p, cert)) }()
 		test(t, p)
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -133,6 +137,7 @@ func TestSlowClients(t *testing.T) {
 		limit time.Duration
 	}{
 		"silent":  {"", 5 * time.Second},
+		"tls":     {"\x16\x03\x01\x02\x00", 5 * time.Second},
 		"headers": {"POST /graphql HTTP/1.1\r\nHost: localhost\r\nA: ", 5 * time.Second},
 		"body":    {"POST /graphql HTTP/1.1\r\nHost: localhost\r\nAuthorization: bob\r\nContent-Length: 1000000\r\n\r\n{", 20 * time.Second},
 		"upgrade": {"GET /graphql/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n", 5 * time.Second},
