@@ -1,7 +1,3 @@
-// Package security_test attacks the API as it is composed on a laptop: the
-// handler that is deployed, and around it tokens, signatures, AppSync and
-// Redis. What one package holds on its own is tested there; docs/security.md
-// says where.
 package security_test
 
 import (
