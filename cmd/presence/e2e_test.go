@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,7 @@ import (
 
 	"presence"
 	"presence/internal/client"
+	"presence/internal/redistest"
 )
 
 // The timing the tests run with. Nobody may be shown offline before timeout
@@ -29,10 +32,36 @@ const (
 	slack     = 2 * time.Second
 )
 
-// What bob is told of alice, from her first page to her coming back.
+// What bob is told of alice, from her first page to her coming back, on every
+// Redis and with the parts in one process or each in its own.
 func TestStory(t *testing.T) {
 	t.Parallel()
-	api, _ := serveAPI(t)
+	t.Run("embedded-redis", func(t *testing.T) {
+		t.Parallel()
+		story(t)
+	})
+	t.Run("real-redis", func(t *testing.T) {
+		t.Parallel()
+		story(t, "--redis-url", redistest.Start(t).URL)
+	})
+	t.Run("two-redis", func(t *testing.T) {
+		t.Parallel()
+		story(t, "--redis-url", redistest.Start(t).URL, "--status-redis-url", redistest.Start(t).URL)
+	})
+	t.Run("separate-processes", func(t *testing.T) {
+		t.Parallel()
+		bootstrap := filepath.Join(t.TempDir(), "bootstrap")
+		if out, err := exec.Command("go", "build", "-o", bootstrap, "presence/cmd/lambda").CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+		addr, keys := freeAddr(t), "AKIDEXAMPLE:secret"
+		bus := exec.Command("presence", "eventbridge", "--addr", "127.0.0.1:0", "--endpoint", "http://"+addr+"/graphql", "--iam-key", keys)
+		story(t, "--addr", addr, "--iam-key", keys, "--bootstrap", bootstrap, "--event-bridge", startPrinting(t, bus, "EventBridge")["EventBridge"])
+	})
+}
+
+func story(t *testing.T, args ...string) {
+	api, _ := serveAPI(t, args...)
 	bob := watchers(t, api, "alice")
 	bob.next(presence.Offline, "")
 
@@ -61,8 +90,8 @@ func TestStory(t *testing.T) {
 
 	beat(t, alice, "tab", "/two")
 	bob.next(presence.Online, "/two")
-	if back, err := alice.Disconnect(t.Context(), "tab", 0); err != nil || back == nil || back.Status != presence.Offline {
-		t.Errorf("disconnect answered %+v, %v", back, err)
+	if left, err := alice.Disconnect(t.Context(), "tab", 0); err != nil || left == nil || left.Status != presence.Offline {
+		t.Errorf("disconnect answered %+v, %v", left, err)
 	}
 	bob.next(presence.Offline, "")
 }
@@ -219,23 +248,30 @@ func fail(t *testing.T, bus, faults string) {
 func serveAPI(t *testing.T, args ...string) (endpoint, bus string) {
 	t.Helper()
 	cmd := exec.Command("presence", append([]string{"serve", "--addr", "127.0.0.1:0", "--heartbeat", heartbeat.String(), "--timeout", timeout.String()}, args...)...)
+	printed := startPrinting(t, cmd, "Browser")
+	return printed["GraphQL"], printed["EventBridge"]
+}
+
+// startPrinting starts a command and returns, by their first words, the lines
+// it prints up to the one that begins with last.
+func startPrinting(t *testing.T, cmd *exec.Cmd, last string) map[string]string {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	start(t, cmd)
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		switch f := strings.Fields(lines.Text()); {
-		case len(f) == 2 && f[0] == "GraphQL":
-			endpoint = f[1]
-		case len(f) == 2 && f[0] == "EventBridge":
+	printed := make(map[string]string)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		printed[name] = strings.TrimSpace(value)
+		if name == last {
 			go func() { _, _ = io.Copy(io.Discard, out) }() // It ends with the process.
-			return endpoint, f[1]
+			return printed
 		}
 	}
-	t.Fatal("the server ended before it was ready")
-	return "", ""
+	t.Fatalf("%s ended before it was ready", cmd)
+	return nil
 }
 
 // start starts a command that is to run until it is told to end, at the latest
@@ -432,4 +468,15 @@ func text(url *string) string {
 		return ""
 	}
 	return strings.TrimPrefix(*url, "https://example.com")
+}
+
+// freeAddr returns a loopback address that nobody listens at.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

@@ -15,7 +15,6 @@ type eventBridge struct {
 	Endpoint string `default:"http://localhost:4000/graphql" placeholder:"URL" help:"The API whose subscribers are told (${default})."`
 	EventBus string `default:"presence" help:"The name of the bus."`
 	IAMKey   string `required:"" name:"iam-key" placeholder:"ID:SECRET" help:"The key pair serve has."`
-	Function string `placeholder:"URL" help:"Where the function is invoked by the schedule; without it there is none."`
 }
 
 func (e eventBridge) Run(ctx context.Context) error {
@@ -23,7 +22,7 @@ func (e eventBridge) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return local.RunEventBridge(ctx, e.Addr, e.Function, local.EventBridgeOptions{
-		Bus: e.EventBus, Endpoint: e.Endpoint, Keys: keys, Sweep: e.Function != "", Logger: slog.Default(),
+	return local.RunEventBridge(ctx, e.Addr, local.EventBridgeOptions{
+		Bus: e.EventBus, Endpoint: e.Endpoint, Keys: keys, Logger: slog.Default(),
 	}, func(url string) { fmt.Printf("EventBridge  %s\n", url) })
 }

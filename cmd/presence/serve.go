@@ -22,8 +22,8 @@ type serve struct {
 	ClientIDs []string `name:"client-id" placeholder:"ID" help:"Let in only that issuer's tokens for these app clients."`
 	IAMKey    string   `name:"iam-key" placeholder:"ID:SECRET" help:"Key pair IAM callers sign with; by default a new one."`
 
-	// The URLs of parts that run in processes of their own.
-	Function    string `hidden:""`
+	// Parts to run in processes of their own.
+	Bootstrap   string `hidden:"" type:"existingfile"`
 	EventBridge string `hidden:""`
 }
 
@@ -41,7 +41,7 @@ func (s serve) Run(ctx context.Context) error {
 	return local.Run(ctx, local.Options{
 		Config: config.Config(s.settings), Addr: s.Addr, Sweep: s.Sweep,
 		Issuer: s.Issuer, JWKSURL: s.JWKS, ClientIDs: s.ClientIDs, Keys: keys,
-		Function: s.Function, EventBridge: s.EventBridge,
+		Bootstrap: s.Bootstrap, EventBridge: s.EventBridge,
 	}, func(r local.Running) {
 		// Tokens and the next person to watch, ready to paste.
 		command := "presence"

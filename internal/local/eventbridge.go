@@ -3,46 +3,40 @@ package local
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/google/uuid"
 
 	appsyncwire "presence/internal/appsync"
 	"presence/internal/auth"
 	"presence/internal/local/eventbridge"
 )
 
-// EventBridgeOptions say what EventBridge does.
+// EventBridgeOptions say whom EventBridge serves.
 type EventBridgeOptions struct {
-	// Bus is the name of the bus, Endpoint the API whose subscribers are told, and
-	// Keys what callers sign with, EventBridge itself among them.
+	// Bus is the name of the bus, Endpoint the API whose subscribers are told.
 	Bus, Endpoint string
-	Keys          KeyPair
-	// Sweep runs the schedule.
-	Sweep bool
+	// Keys are what callers sign with, and EventBridge in its turn.
+	Keys KeyPair
 	// Logger takes what goes wrong.
 	Logger *slog.Logger
 }
 
-// RunEventBridge runs EventBridge alone at addr until ctx ends, with the
-// function, if there is to be a schedule, at a URL. It calls ready with its
-// own URL.
-func RunEventBridge(ctx context.Context, addr, function string, opts EventBridgeOptions, ready func(url string)) error {
+// RunEventBridge runs EventBridge alone at addr until ctx ends, for a [Run] in
+// another process. It calls ready with its URL.
+func RunEventBridge(ctx context.Context, addr string, opts EventBridgeOptions, ready func(url string)) error {
 	l, err := listen(addr)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	calls := &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+	calls := newClient()
 	defer calls.CloseIdleConnections()
 	failed := make(chan error, 1)
-	stop, err := startEventBridge(l, opts, remoteFunction{function, calls}, calls, failed)
+	stop, err := startEventBridge(l, opts, calls, failed)
 	if err != nil {
 		return err
 	}
@@ -56,9 +50,8 @@ func RunEventBridge(ctx context.Context, addr, function string, opts EventBridge
 	}
 }
 
-// startEventBridge serves PutEvents with the rules that are deployed, and runs
-// the schedule.
-func startEventBridge(l net.Listener, opts EventBridgeOptions, function lambda.Handler, calls *http.Client, failed chan<- error) (stop func(), err error) {
+// startEventBridge serves PutEvents, with the rules that are deployed.
+func startEventBridge(l net.Listener, opts EventBridgeOptions, calls *http.Client, failed chan<- error) (stop func(), err error) {
 	keys := auth.Keys{opts.Keys.ID: opts.Keys.Secret}
 	bus, err := eventbridge.New(eventbridge.Options{
 		Rules: eventbridge.AppSync{
@@ -89,42 +82,5 @@ func startEventBridge(l net.Listener, opts EventBridgeOptions, function lambda.H
 		}
 		bus.SetFaults(f)
 	})
-	stopServer := serve(l, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, bus.Close, failed, opts.Logger)
-
-	ctx, cancel := context.WithCancel(context.Background())
-	scheduled := make(chan struct{})
-	go func() {
-		defer close(scheduled)
-		if opts.Sweep {
-			schedule(ctx, function, opts.Logger)
-		}
-	}()
-	return func() {
-		cancel()
-		<-scheduled
-		stopServer()
-	}, nil
-}
-
-// schedule is the rule that runs the sweep. AWS starts a run each minute, and
-// a run lasts for most of it; here each follows the one before.
-func schedule(ctx context.Context, function lambda.Handler, logger *slog.Logger) {
-	for {
-		started := time.Now()
-		if _, err := function.Invoke(ctx, scheduledEvent(started)); err != nil && ctx.Err() == nil {
-			logger.Error("sweep failed", "cause", err)
-		}
-		// A run may be one pass, or fail at once: that is no reason for haste.
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Until(started.Add(time.Second))):
-		}
-	}
-}
-
-// scheduledEvent is what a rule with a schedule invokes its target with.
-func scheduledEvent(at time.Time) []byte {
-	return fmt.Appendf(nil, `{"version":"0","id":%q,"detail-type":"Scheduled Event","source":"aws.events","account":"000000000000","time":%q,"region":%q,"resources":["arn:aws:events:%[3]s:000000000000:rule/sweep"],"detail":{}}`,
-		uuid.NewString(), at.UTC().Format(time.RFC3339), region)
+	return serve(l, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, bus.Close, failed, opts.Logger), nil
 }

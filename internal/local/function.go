@@ -1,25 +1,29 @@
 package local
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
+	"maps"
+	"os"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-lambda-go/lambda/messages"
 
 	"presence"
 	"presence/internal/eventbus"
+	runtime "presence/internal/local/lambda"
 	"presence/internal/redisstore"
 	"presence/resolvers"
 )
 
-// startFunction makes the function that is deployed, from the same settings.
-// It is called through the same decoding of JSON, too.
+// region is where the local AWS is.
+const region = "us-east-1"
+
+// runLimit is the function's time limit, as deployed: a sweep takes most of it.
+const runLimit = time.Minute
+
+// startFunction makes the function that is deployed, with the same settings
+// and called with the same JSON; in this process, or as its own binary.
 func startFunction(ctx context.Context, opts Options, recorder *recorder) (_ lambda.Handler, stop func(), err error) {
 	var stops []func()
 	stop = func() {
@@ -57,14 +61,23 @@ func startFunction(ctx context.Context, opts Options, recorder *recorder) (_ lam
 	if err := store.Ping(ctx); err != nil {
 		return nil, stop, &presence.Error{Code: presence.Unavailable, Message: "Redis can not be reached", Err: presence.AsError(err).Err}
 	}
-	events, err := eventbus.Client(func(name string) string {
-		return map[string]string{
-			"AWS_REGION":                   region,
-			"AWS_ACCESS_KEY_ID":            opts.Keys.ID,
-			"AWS_SECRET_ACCESS_KEY":        opts.Keys.Secret,
-			"AWS_ENDPOINT_URL_EVENTBRIDGE": opts.EventBridge,
-		}[name]
+
+	env := opts.Env()
+	maps.Copy(env, map[string]string{
+		"AWS_REGION":                   region,
+		"AWS_ACCESS_KEY_ID":            opts.Keys.ID,
+		"AWS_SECRET_ACCESS_KEY":        opts.Keys.Secret,
+		"AWS_ENDPOINT_URL_EVENTBRIDGE": opts.EventBridge,
 	})
+	if opts.Bootstrap != "" {
+		function := &runtime.Function{Bootstrap: opts.Bootstrap, Output: os.Stderr, Timeout: runLimit}
+		for name, value := range env {
+			function.Env = append(function.Env, name+"="+value)
+		}
+		stops = append(stops, function.Close)
+		return function, stop, nil
+	}
+	events, err := eventbus.Client(func(name string) string { return env[name] })
 	if err != nil {
 		return nil, stop, err
 	}
@@ -72,42 +85,4 @@ func startFunction(ctx context.Context, opts Options, recorder *recorder) (_ lam
 		Timing: opts.Timing, Store: store, Publisher: eventbus.New(events, opts.EventBus), SweepFor: opts.SweepFor,
 		Metrics: recorder, Logger: opts.Logger,
 	})), stop, nil
-}
-
-// region is where the local AWS is.
-const region = "us-east-1"
-
-// remoteFunction is a function in another process, called as AWS's Invoke API
-// is.
-type remoteFunction struct {
-	url    string
-	client *http.Client
-}
-
-// Invoke implements [lambda.Handler].
-func (f remoteFunction) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url+"/2015-03-31/functions/function/invocations", bytes.NewReader(payload))
-	if err != nil {
-		return nil, err
-	}
-	resp, err := f.client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
-		return nil, err
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("local: invoke: %s", resp.Status)
-	case resp.Header.Get("X-Amz-Function-Error") != "":
-		// What the function failed with, rather than the call.
-		var failure messages.InvokeResponse_Error
-		if err := json.Unmarshal(body, &failure); err != nil {
-			return nil, fmt.Errorf("local: invoke: %w", err)
-		}
-		return nil, failure
-	}
-	return body, nil
 }

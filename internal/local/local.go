@@ -38,12 +38,14 @@ type Options struct {
 	ClientIDs []string
 	// Keys are the key pair IAM callers sign with. Its zero value is one made up.
 	Keys KeyPair
-	// Sweep runs the schedule.
+	// Sweep runs the schedule that finds timeouts.
 	Sweep bool
-	// Function and EventBridge are the URLs of a Lambda function and an EventBridge
-	// in other processes. Empty means in this one. The schedule goes with
-	// EventBridge.
-	Function, EventBridge string
+	// Bootstrap is the Lambda function's binary, to be run in processes of its
+	// own. Empty means the same handler in this one.
+	Bootstrap string
+	// EventBridge is the URL of one in another process, see [RunEventBridge]. Empty
+	// means in this one.
+	EventBridge string
 	// Logger takes what goes wrong. Nil means [slog.Default].
 	Logger *slog.Logger
 }
@@ -92,7 +94,7 @@ func Run(ctx context.Context, opts Options, ready func(Running)) error {
 		Keys: opts.Keys.orNew(), OwnIssuer: opts.Issuer == "", OwnRedis: opts.RedisURL == "",
 	}
 	opts.Keys = running.Keys
-	calls := &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+	calls := newClient()
 	defer calls.CloseIdleConnections()
 
 	// EventBridge calls AppSync, AppSync the function, and the function
@@ -105,26 +107,25 @@ func Run(ctx context.Context, opts Options, ready func(Running)) error {
 		defer bus.Close()
 		opts.EventBridge = "http://" + bus.Addr().String()
 	}
-	recorder := newRecorder()
 	running.EventBridge = opts.EventBridge
-	var function appsync.Invoker = remoteFunction{opts.Function, calls}
-	if opts.Function == "" {
-		local, stop, err := startFunction(ctx, opts, recorder)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		function = local
+	recorder := newRecorder()
+	function, stopFunction, err := startFunction(ctx, opts, recorder)
+	if err != nil {
+		return err
 	}
+	defer stopFunction()
 	failed := make(chan error, 2)
 	if bus != nil {
 		stop, err := startEventBridge(bus, EventBridgeOptions{
-			Bus: opts.EventBus, Endpoint: running.Endpoint, Keys: opts.Keys, Sweep: opts.Sweep, Logger: opts.Logger,
-		}, function, calls, failed)
+			Bus: opts.EventBus, Endpoint: running.Endpoint, Keys: opts.Keys, Logger: opts.Logger,
+		}, calls, failed)
 		if err != nil {
 			return err
 		}
 		defer stop()
+	}
+	if opts.Sweep {
+		defer startSchedule(function, opts.Logger)()
 	}
 	stop, certificate, err := startAppSync(listener, base, opts, function, calls, recorder, failed)
 	if err != nil {
@@ -163,6 +164,14 @@ func baseURL(addr string, l net.Listener) string {
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return "http://" + net.JoinHostPort(host, port)
+}
+
+// newClient returns the client one part calls another with. EventBridge makes
+// many calls at once to one host.
+func newClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = transport.MaxIdleConns
+	return &http.Client{Transport: transport}
 }
 
 // grace is how long each part may take to stop.

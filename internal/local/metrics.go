@@ -45,6 +45,10 @@ func newRecorder() *recorder {
 			r.registry.MustRegister(v)
 			r.record[m.Name] = func(value float64, labels ...string) { v.WithLabelValues(labels...).Observe(value / scale) }
 		}
+		if m.Kind == metrics.Counter && len(labels) == 0 {
+			// What has not happened yet is zero; a counter that is missing is a mistake.
+			r.Record(m, 0)
+		}
 	}
 	return r
 }
