@@ -1,9 +1,8 @@
 # Tools run from the module proxy at pinned versions; nothing is installed.
 GOLANGCI  = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-GOVULN    = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
-ACTIONLINT = go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+FUZZTIME ?= 30s
 
-.PHONY: all help fmt lint test race e2e fuzz bench correctness synth web screenshots vuln
+.PHONY: all help fmt lint test race fuzz bench correctness synth web screenshots
 
 all: fmt lint test ## format, lint and test
 
@@ -21,3 +20,19 @@ test: ## run the tests
 
 race: ## run the tests under the race detector, shuffled
 	go test -race -shuffle=on ./...
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' "$$file"); do \
+	    echo "$$target" && go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	  done; \
+	done
+
+bench: ## measure, everything side by side
+	go run ./cmd/bench
+
+synth: ## synthesize the CloudFormation template
+	npx aws-cdk synth
+
+web: ## rebuild the browser client, console and live page
+	cd web && npm ci --no-audit --no-fund && npm run build
