@@ -23,6 +23,8 @@ type completer struct {
 	unchecked bool
 	out       []byte
 	errors    []fieldError
+	// full is set once the answer is larger than it may be.
+	full bool
 }
 
 func (c *completer) fail(path []any, at *ast.Position, message string, r *resolverError) {
@@ -48,7 +50,7 @@ func (c *completer) value(path []any, parent *ast.Definition, f graphql.Collecte
 // nullable is value without the last step: false also stands for null where
 // null is allowed.
 func (c *completer) nullable(path []any, parent *ast.Definition, f graphql.CollectedField, t *ast.Type, v any) bool {
-	if len(c.out) > maxResponse {
+	if c.full = c.full || len(c.out) > maxResponse; c.full {
 		return false
 	}
 	if v == nil {

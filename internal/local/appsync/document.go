@@ -159,6 +159,9 @@ func variableError(def *ast.OperationDefinition, err error) fieldError {
 	}
 	name := fmt.Sprint(e.Path[1])
 	variable := def.VariableDefinitions.ForName(name)
+	if variable == nil {
+		return fieldError{Message: e.Message}
+	}
 	message := fmt.Sprintf("Variable '%s' has an invalid value : %s.", name, e.Message)
 	if len(e.Path) == 2 && (e.Message == "must be defined" || e.Message == "cannot be null") {
 		message = fmt.Sprintf("Variable '%s' has coerced Null value for NonNull type '%s'", name, variable.Type)

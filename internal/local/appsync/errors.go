@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"regexp"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -22,6 +24,15 @@ import (
 // unauthorized is AppSync's sentence for callers it does not know. It also
 // takes the place of what a resolver says with an UnauthorizedException.
 const unauthorized = "You are not authorized to make this call."
+
+// internalFailure is what clients are told of a defect of ours.
+var internalFailure = appsync.Error{ErrorType: "InternalFailure", Message: "An internal error occurred."}
+
+// panicked logs a panic, which a goroutine has recovered from because it is
+// one caller's and not everybody's.
+func (s *Server) panicked(p any) {
+	s.log.Error("recovered from a panic", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+}
 
 // requestError is a request that is refused as a whole.
 type requestError struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -64,6 +63,7 @@ func (s *Server) execute(ctx context.Context, op *operation, by caller) response
 	_ = group.Wait() // No function returns an error.
 
 	var out response
+	full := false
 	data := []byte{'{'}
 	for i, f := range fields {
 		if i > 0 {
@@ -73,9 +73,10 @@ func (s *Server) execute(ctx context.Context, op *operation, by caller) response
 		data = append(data, ':')
 		data = append(data, answers[i].out...)
 		out.Errors = append(out.Errors, answers[i].errors...)
+		full = full || answers[i].full
 	}
-	if len(data) > maxResponse {
-		return response{Errors: append(out.Errors, fieldError{Message: "The response is larger than 5 MB."})}
+	if full || len(data) > maxResponse {
+		return response{Errors: []fieldError{{Message: "The response is larger than 5 MB."}}}
 	}
 	if !slices.Contains(nulled, true) {
 		out.Data = append(data, '}')
@@ -86,8 +87,16 @@ func (s *Server) execute(ctx context.Context, op *operation, by caller) response
 // root resolves one root field into c, and tells subscribers if it is a
 // mutation that succeeded. It returns false if null came out of a non-null
 // field.
-func (s *Server) root(ctx context.Context, c *completer, root *ast.Definition, f graphql.CollectedField, by caller) bool {
+func (s *Server) root(ctx context.Context, c *completer, root *ast.Definition, f graphql.CollectedField, by caller) (ok bool) {
 	path := []any{f.Alias}
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(p)
+			c.out = append(c.out[:0], "null"...)
+			c.fail(path, f.Position, internalFailure.Message, &resolverError{ErrorType: internalFailure.ErrorType})
+			ok = !f.Definition.Type.NonNull
+		}
+	}()
 	if f.Name == "__typename" {
 		return c.member(path, root, f, nil)
 	}
@@ -154,7 +163,7 @@ func (s *Server) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	s.running.Go(func() {
 		defer func() {
 			if p := recover(); p != nil {
-				s.log.Error("resolver panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+				s.panicked(p)
 				done <- answer{err: messages.InvokeResponse_Error{Type: "Lambda:Unhandled", Message: "The function panicked."}}
 			}
 		}()

@@ -42,16 +42,16 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 		subs:   map[string]*subscription{},
 		wake:   make(chan struct{}, 1),
 	}
-	if !s.admit(c) {
-		refuse(w, &requestError{http.StatusTooManyRequests, appsync.Error{ErrorType: "LimitExceededError", Message: fmt.Sprintf("There are %d connections already.", s.maxConnections)}})
-		return
-	}
 	if refused == nil {
 		if _, err := s.authorize(r.Context(), appsync.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")}); err != nil {
 			refused = s.refusal(err)
 		}
 	}
 	c.refused = refused
+	if !s.admit(c) {
+		refuse(w, &requestError{http.StatusTooManyRequests, appsync.Error{ErrorType: "LimitExceededError", Message: fmt.Sprintf("There are %d connections already.", s.maxConnections)}})
+		return
+	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{appsync.Protocol},
 		InsecureSkipVerify: true, // See above.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 
 	"github.com/google/uuid"
@@ -26,8 +25,8 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("request panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			refuse(w, &requestError{http.StatusInternalServerError, appsync.Error{ErrorType: "InternalFailure", Message: "An internal error occurred."}})
+			s.panicked(p)
+			refuse(w, &requestError{http.StatusInternalServerError, internalFailure})
 		}
 	}()
 	answer, refused := s.answer(w, r)

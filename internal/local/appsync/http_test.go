@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,7 @@ func TestHTTP(t *testing.T) {
 		"no-authorization":  {body: "meow", status: 401, errorType: "UnauthorizedException", want: `{"errors":[{"message":"You are not authorized to make this call.","errorType":"UnauthorizedException"}]}`},
 		"bad-authorization": {who: "nobody", body: request("{ __typename }"), status: 401, errorType: "UnauthorizedException", want: `{"errors":[{"message":"Unable to parse JWT token.","errorType":"UnauthorizedException"}]}`},
 		"authorizer-away":   {who: "away", body: request("{ __typename }"), status: 503, errorType: "ServiceUnavailableException"},
+		"authorizer-panics": {who: "panic", body: request("{ __typename }"), status: 500, errorType: "InternalFailure", want: `{"errors":[{"message":"An internal error occurred.","errorType":"InternalFailure"}]}`},
 		"unknown-field":     {who: "bob", body: request("{badfield}"), want: validation("badfield", 2, "Validation error of type FieldUndefined: Field 'badfield' in type 'Query' is undefined")},
 		"unknown-argument":  {who: "bob", body: request(`{ status(userId: "a", x: 1) { userId } }`), want: validation("status", 3, "Validation error of type UnknownArgument: Unknown field argument x")},
 		"missing-argument":  {who: "bob", body: request(`{ status { userId } }`), want: validation("status", 3, "Validation error of type MissingFieldArgument: Missing field argument userId")},
@@ -251,6 +253,29 @@ func TestInvokerErrors(t *testing.T) {
 			want := fmt.Sprintf(`{"data":{"status":null},"errors":[{"path":["status"],"data":null,"errorType":%q,"errorInfo":null,"locations":[{"line":1,"column":3,"sourceName":null}],"message":%q}]}`, c.errorType, c.message)
 			if diff := cmp.Diff(canonical(t, want), canonical(t, got)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// An answer that is too large is an error, however it came to be.
+func TestResponseTooLarge(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<20)
+	server := newServer(t, appsync.Options{Invoker: invoker(func(_ context.Context, e wire.Event) (any, error) {
+		if e.Info.FieldName == "status" {
+			return presence.Presence{UserID: "a", Status: presence.Online, Title: &long}, nil
+		}
+		return slices.Repeat([]presence.Presence{{UserID: "a", Status: presence.Online, Title: &long}}, 6), nil
+	})})
+	for name, document := range map[string]string{
+		"one-field":   `{ statuses(userIds: []) { userId title } }`,
+		"many-fields": `{ a: status(userId: 1) { title } b: status(userId: 1) { title } c: status(userId: 1) { title } d: status(userId: 1) { title } e: status(userId: 1) { title } }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := query(t, server, "bob", document, nil); got != `{"data":null,"errors":[{"path":null,"locations":null,"message":"The response is larger than 5 MB."}]}` {
+				t.Errorf("%d bytes: %.200s", len(got), got)
 			}
 		})
 	}

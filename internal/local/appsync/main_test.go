@@ -86,6 +86,8 @@ func authorize(_ context.Context, c wire.Credentials) (*wire.Identity, error) {
 		return nil, presence.Errorf(presence.Unauthorized, "Unable to parse JWT token.")
 	case "away":
 		return nil, presence.Errorf(presence.Unavailable, "The key set is out of reach.")
+	case "panic":
+		panic("secret")
 	case "key":
 		return nil, nil
 	case "iam":

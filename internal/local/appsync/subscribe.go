@@ -14,8 +14,14 @@ import (
 
 // start subscribes, on its own authorization: one socket may carry the
 // subscriptions of many callers.
-func (c *conn) start(id string, payload json.RawMessage) *appsync.Error {
+func (c *conn) start(id string, payload json.RawMessage) (failed *appsync.Error) {
 	s := c.server
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(p)
+			failed = &internalFailure
+		}
+	}()
 	var start struct {
 		Data       *string `json:"data"`
 		Extensions struct {
