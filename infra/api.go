@@ -40,7 +40,7 @@ func newUsers(stack awscdk.Stack, c Context) users {
 		RemovalPolicy:      c.removalPolicy(),
 	})
 	suppress(pool, "A second factor is each user's choice: presence shows no more than a colleague across the room sees. A pool with stricter rules is given as userPoolId.", "AwsSolutions-COG2")
-	suppress(pool, "Threat protection takes Cognito's Plus plan, at a price for each user that is many times the rest. A pool that has it is given as userPoolId.", "AwsSolutions-COG3", "AwsSolutions-COG8")
+	suppress(pool, "Threat protection takes Cognito's Plus plan, at a price for each user that is many times the rest. A pool that has it is given as userPoolId.", "AwsSolutions-COG3")
 	client := pool.AddClient(jsii.String("Client"), &awscognito.UserPoolClientOptions{
 		// Browsers and apps keep no secret.
 		GenerateSecret:             jsii.Bool(false),

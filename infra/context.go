@@ -208,7 +208,11 @@ func redisPort(raw string) (float64, error) {
 		return 0, presence.Errorf(presence.InvalidArgument, "The password in the URL of the Redis at %s would be readable in the template: put it into Secrets Manager and write {{resolve:secretsmanager:NAME}} instead.", u.Host)
 	}
 	if u.Port() == "" {
-		return 6379, nil
+		return redisPortDefault, nil
 	}
-	return strconv.ParseFloat(u.Port(), 64)
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil {
+		return 0, presence.Errorf(presence.InvalidArgument, "The port in the URL of the Redis at %s must be at most 65535.", u.Host)
+	}
+	return float64(port), nil
 }

@@ -97,7 +97,6 @@ func newStore(stack awscdk.Stack, c Context, n network) store {
 	s.connect = []*string{arn, user.AttrArn()}
 	suppress(cache, "The user group lets in one user, by IAM tokens of minutes; that takes the place of a password all share.", "AwsSolutions-AEC6")
 	suppress(cache, "Valkey's standard port: the group lets in the function alone, and a port nobody expects would protect nothing.", "AwsSolutions-AEC5")
-	suppress(cache, "What is here is true for a minute or two and is built anew by the next heartbeats: a backup would restore people who have left.", "AwsSolutions-AEC3")
 	return s
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"presence/internal/redistest"
 )
 
 // variants are the contexts the tests synthesize, each once.
@@ -56,19 +58,7 @@ func TestMain(m *testing.M) {
 // needNode skips a test where there is no Node.js, which the CDK runs on.
 func needNode(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
-		without(t, "Node.js is not installed: the CDK can not be tested")
-	}
-}
-
-// without skips a test for want of something of Node's, or fails it where
-// PRESENCE_TEST_REQUIRE lists node.
-func without(t *testing.T, what string) {
-	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("PRESENCE_TEST_REQUIRE"), ","), "node") {
-		t.Fatal(what)
-	}
-	t.Skip(what)
+	redistest.Require(t, "node", "node")
 }
 
 // assembly is what one synth wrote.
