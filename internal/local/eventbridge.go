@@ -12,6 +12,7 @@ import (
 
 	appsyncwire "presence/internal/appsync"
 	"presence/internal/auth"
+	"presence/internal/local/appsync"
 	"presence/internal/local/eventbridge"
 )
 
@@ -82,5 +83,5 @@ func startEventBridge(l net.Listener, opts EventBridgeOptions, calls *http.Clien
 		}
 		bus.SetFaults(f)
 	})
-	return serve(l, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, bus.Close, failed, opts.Logger), nil
+	return serve(l, appsync.NewHTTPServer(mux), bus.Close, failed, opts.Logger), nil
 }
