@@ -119,9 +119,8 @@ func TestOnlyIAMAnnounces(t *testing.T) {
 
 const watchBob = `{"query":"subscription { onStatus(userId: \"bob\") { userId status } }"}`
 
-// A socket outlives the token it was opened with, as AppSync's do, and so do
-// its subscriptions: at most the 24 hours of a connection. Nothing can be
-// started on it any more.
+// A socket outlives the token it was opened with, and so do its subscriptions:
+// at most the 24 hours of a connection. Nothing can be started on it any more.
 func TestTokenExpiresMidConnection(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, options{})
