@@ -3,6 +3,7 @@ package appsync_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -388,5 +389,83 @@ func TestClose(t *testing.T) {
 	}
 	if status, _, _ := post(t, server, "bob", `{"query":"{__typename}"}`); status != http.StatusServiceUnavailable {
 		t.Errorf("status %d after Close", status)
+	}
+}
+
+// What a signature is over: the request itself, and for sockets the POSTs that
+// stand for handshake and start. Header names come in any case.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	seen := make(chan wire.Credentials, 1)
+	server := newServer(t, appsync.Options{Authorize: func(_ context.Context, c wire.Credentials) (*wire.Identity, error) {
+		c.Header = http.Header{"Host": c.Header["Host"], "Authorization": c.Header["Authorization"], "X-Amz-Date": c.Header["X-Amz-Date"]}
+		seen <- c
+		return &wire.Identity{Sub: "s", Username: "u"}, nil
+	}})
+	check := func(want wire.Credentials) {
+		t.Helper()
+		if diff := cmp.Diff(want, <-seen); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+	host := strings.TrimPrefix(server.URL, "http://")
+
+	body := `{"query":"{__typename}"}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/graphql?a=%2F", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("x-amz-date", "D")
+	do(t, server, "sig", req)
+	check(wire.Credentials{Method: "POST", Path: "/graphql", RawQuery: "a=%2F", Body: []byte(body), Header: http.Header{"Host": {host}, "Authorization": {"sig"}, "X-Amz-Date": {"D"}}})
+
+	signed := `{"host":"h","authorization":"sig","x-Amz-DATE":"D"}`
+	ws, _, err := dial(t, server, "raw", "header-"+base64.RawURLEncoding.EncodeToString([]byte(signed)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := http.Header{"Host": {"h"}, "Authorization": {"sig"}, "X-Amz-Date": {"D"}}
+	check(wire.Credentials{Method: "POST", Path: "/graphql/connect", Body: []byte(`{}`), Header: header})
+
+	send(t, ws, `{"type":"connection_init"}`)
+	data := `{"query":"subscription { onStatus(userId: 1) { userId } }" }`
+	send(t, ws, `{"id":"1","type":"start","payload":{"data":`+encode(t, data)+`,"extensions":{"authorization":`+signed+`}}}`)
+	check(wire.Credentials{Method: "POST", Path: "/graphql", Body: []byte(data), Header: header})
+}
+
+// Close gives up on a handler that hangs when its context ends, and then cuts
+// the sockets.
+func TestCloseGivesUp(t *testing.T) {
+	t.Parallel()
+	begun, free := make(chan struct{}), make(chan struct{})
+	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Authorize: authorize, Invoker: invoker(func(context.Context, wire.Event) (any, error) {
+		close(begun)
+		<-free
+		return nil, nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	ws := open(t, server, "bob")
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		post(t, server, "bob", `{"query":"{ status(userId: 1) { url } }"}`)
+	}()
+	<-begun
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("close: %v", err)
+	}
+	for err == nil {
+		_, err = read(t, ws)
+	}
+	close(free)
+	<-answered
+	if err := s.Close(t.Context()); err != nil {
+		t.Errorf("second close: %v", err)
 	}
 }
