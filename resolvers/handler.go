@@ -7,12 +7,13 @@ package resolvers
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"log/slog"
 	"runtime/debug"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"presence"
 	"presence/internal/appsync"
@@ -58,10 +59,13 @@ func New(opts Options) *Handler {
 	return &Handler{opts}
 }
 
-// call is one invocation: an AppSync event, or one of EventBridge.
+// call is one invocation: what is used of an event of AppSync's (see
+// [appsync.Event]) or EventBridge's. The rest, headers above all, is read over.
 type call struct {
-	appsync.Event
-	DetailType string `json:"detail-type"`
+	Arguments  jsontext.Value    `json:"arguments"`
+	Identity   *appsync.Identity `json:"identity"`
+	Info       appsync.Info      `json:"info"`
+	DetailType string            `json:"detail-type"`
 }
 
 // Invoke answers one event. For a field it answers the field's JSON, or fails

@@ -2,11 +2,12 @@ package resolvers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 
 	"presence"
 	"presence/internal/appsync"
@@ -55,9 +56,11 @@ func field[A, R any](method func(*Handler, context.Context, *call, A) (R, error)
 // badArguments says which argument has the wrong type. AppSync's own
 // validation normally catches that before.
 func badArguments(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) && wrong.Field != "" {
-		return presence.Errorf(presence.InvalidArgument, "The argument %s has the wrong type.", wrong.Field)
+	var wrong *json.SemanticError
+	if errors.As(err, &wrong) {
+		for name := range wrong.JSONPointer.Tokens() {
+			return presence.Errorf(presence.InvalidArgument, "The argument %s has the wrong type.", name)
+		}
 	}
 	return presence.Errorf(presence.InvalidArgument, "The arguments can not be read.")
 }
