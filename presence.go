@@ -50,7 +50,8 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	if t == 0 {
 		return []byte("null"), nil
 	}
-	b := make([]byte, 0, len(timeLayout)+2)
+	// The quotes, and room for the nanoseconds AppendFormat cuts off again.
+	b := make([]byte, 0, len(timeLayout)+2+6)
 	b = append(b, '"')
 	b = t.Time().AppendFormat(b, timeLayout)
 	return append(b, '"'), nil
