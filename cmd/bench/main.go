@@ -40,6 +40,9 @@ type part struct {
 var parts = []part{
 	{"handler", "Handler, JSON in to JSON out, 10,000 users", measureHandler},
 	{"lambda", "The Lambda binary under a Runtime API, one call at a time", measureLambda},
+	{"memory", "Redis memory of a user online", measureMemory},
+	{"sweep", "Sweeps", measureSweep},
+	{"growth", "Heartbeats as users grow in number", measureGrowth},
 }
 
 func main() {

@@ -75,12 +75,39 @@ func (w *world) close() {
 	}
 }
 
-// fill brings the users numbered from to to-1 online, and their page up.
+// fill brings the users numbered from to to-1 online, and their page up, with
+// nothing left to announce.
 func (w *world) fill(ctx context.Context, from, to int, page presence.Page, session func(int) string) error {
-	return each(ctx, from, to, func(ctx context.Context, n int) error {
+	err := each(ctx, from, to, func(ctx context.Context, n int) error {
 		_, err := w.store.Touch(ctx, userID(n), session(n), page, presence.ReasonConnect)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return w.forget(ctx)
+}
+
+// forget drops the notes of what is yet to be announced.
+func (w *world) forget(ctx context.Context) error {
+	for _, tag := range tags {
+		if err := w.raw.Del(ctx, tag+":outbox", tag+":notes").Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commandStats returns how often Redis ran a command, and for how many µs in
+// all. One it did not run is an error.
+func commandStats(ctx context.Context, client redis.UniversalClient, command string) (calls, usec float64, err error) {
+	text, err := client.Info(ctx, "commandstats").Result()
+	if err != nil {
+		return 0, 0, err
+	}
+	_, text, _ = strings.Cut(text, "cmdstat_"+command+":")
+	_, err = fmt.Sscanf(text, "calls=%g,usec=%g", &calls, &usec)
+	return calls, usec, err
 }
 
 // tags are what the keys of each shard begin with, as redisstore has them.

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"presence"
+	"presence/internal/eventbus"
+	"presence/internal/local/eventbridge"
+	"presence/internal/redisserver"
+)
+
+// measureSweep lets users time out all at once among many who stay online.
+// The limit of an expiry is the AWS sample's: one transaction that takes the
+// expired users out of one sorted set, and forgets them.
+func measureSweep(ctx context.Context, b *bench) error {
+	online := pick(b, 1_000_000, 20_000)
+	bus, stop, err := startBus()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	w, err := newWorld(b, false, bus)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := w.sweepIdle(ctx, b, 0); err != nil {
+		return err
+	}
+	if err := w.fill(ctx, 0, online, presence.Page{}, noSession); err != nil {
+		return err
+	}
+	if err := w.sweepIdle(ctx, b, online); err != nil {
+		return err
+	}
+	for _, due := range pick(b, []int{10_000, 100_000}, []int{2_000}) {
+		if err := w.sweepDue(ctx, b, online, due); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepIdle measures a pass that finds nobody due.
+func (w *world) sweepIdle(ctx context.Context, b *bench, online int) error {
+	var perShard []float64
+	for range pick(b, 51, 5) {
+		if err := w.resetStats(ctx); err != nil {
+			return err
+		}
+		if _, err := w.store.Sweep(ctx); err != nil {
+			return err
+		}
+		calls, usec, err := w.scripts(ctx)
+		if err != nil {
+			return err
+		}
+		perShard = append(perShard, usec/calls)
+	}
+	b.add(figure{fmt.Sprintf("sweep/online=%d/idle-shard", online), median(perShard, func(v float64) float64 { return v }), "µs", 0, target{}})
+	return nil
+}
+
+// sweepDue measures a scheduled run that finds users due, and heartbeats
+// meanwhile.
+func (w *world) sweepDue(ctx context.Context, b *bench, online, due int) error {
+	name := fmt.Sprintf("sweep/online=%d/due=%d/", online, due)
+	limit, err := b.sampleSweep(ctx, online, due)
+	if err != nil {
+		return err
+	}
+	const beating = 8
+	heartbeat := w.invoke(online, "Mutation", "heartbeat", visit(page))
+	calm, err := load(ctx, beating, pick(b, 5*time.Second, 500*time.Millisecond), heartbeat)
+	if err != nil {
+		return err
+	}
+
+	// First without heartbeats, so that every script counted is the sweep's.
+	if err := w.age(ctx, due); err != nil {
+		return err
+	}
+	if err := w.resetStats(ctx); err != nil {
+		return err
+	}
+	start := time.Now()
+	if _, err := w.handler.Invoke(ctx, []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	_, usec, err := w.scripts(ctx)
+	if err != nil {
+		return err
+	}
+	longest, err := w.longestScript(ctx)
+	if err != nil {
+		return err
+	}
+	b.add(figure{name + "redis-time", usec / float64(due), "µs/expiry", limit, target{}})
+	b.add(figure{name + "longest-script", longest, "ms", 0, atMost(2)})
+	b.add(figure{name + "swept-and-published", took.Seconds(), "s", 0, target{}})
+
+	if err := w.age(ctx, due); err != nil {
+		return err
+	}
+	sweeping, done := context.WithCancel(ctx)
+	failed := make(chan error, 1)
+	go func() {
+		defer done()
+		_, err := w.handler.Invoke(ctx, []byte(`{"detail-type":"Scheduled Event"}`))
+		failed <- err
+	}()
+	during, err := load(sweeping, beating, time.Minute, heartbeat)
+	if err != nil {
+		return err
+	}
+	if err := <-failed; err != nil {
+		return err
+	}
+	b.add(figure{name + "heartbeat-p99-meanwhile", micros(during.P99), "µs", micros(calm.P99), target{}})
+	return w.forget(ctx)
+}
+
+// age makes the given number of users time out now, as many on each shard.
+func (w *world) age(ctx context.Context, users int) error {
+	script := redis.NewScript(`
+local n = 0
+for _, user in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+  redis.call('ZADD', KEYS[1], ARGV[2], user)
+end`)
+	past := time.Now().Add(-timing.Timeout).UnixMilli()
+	for n, tag := range tags {
+		share := users / shards
+		if n < users%shards {
+			share++
+		}
+		if err := script.Run(ctx, w.raw, []string{tag + ":online"}, share, past).Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) resetStats(ctx context.Context) error {
+	_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ConfigResetStat(ctx)
+		p.ConfigSet(ctx, "slowlog-log-slower-than", "200")
+		p.ConfigSet(ctx, "slowlog-max-len", "10000")
+		p.Do(ctx, "SLOWLOG", "RESET")
+		return nil
+	})
+	return err
+}
+
+// scripts returns how many scripts ran since the statistics were reset, and
+// for how many µs in all.
+func (w *world) scripts(ctx context.Context) (calls, usec float64, err error) {
+	return commandStats(ctx, w.raw, "evalsha")
+}
+
+// longestScript returns the longest time in ms any command took since the
+// statistics were reset; what was quicker than 0.2 ms is zero.
+func (w *world) longestScript(ctx context.Context) (float64, error) {
+	entries, err := w.raw.SlowLogGet(ctx, -1).Result()
+	var longest time.Duration
+	for _, entry := range entries {
+		longest = max(longest, entry.Duration)
+	}
+	return millis(longest), err
+}
+
+// sampleSweep returns the µs of Redis' time an expiry takes the AWS sample.
+func (b *bench) sampleSweep(ctx context.Context, online, due int) (float64, error) {
+	server, err := redisserver.Start(b.dir)
+	if err != nil {
+		return 0, err
+	}
+	defer server.Kill()
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, DisableIdentity: true, ReadTimeout: time.Minute})
+	defer client.Close()
+	const batch = 1000
+	for from := 0; from < online; from += batch {
+		members := make([]redis.Z, batch)
+		for i := range members {
+			members[i] = redis.Z{Score: float64(from + i), Member: userID(from + i)}
+		}
+		if err := client.ZAdd(ctx, "presence", members...).Err(); err != nil {
+			return 0, err
+		}
+	}
+	if err := client.ConfigResetStat(ctx).Err(); err != nil {
+		return 0, err
+	}
+	past := fmt.Sprint(due - 1)
+	_, err = client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZRangeByScore(ctx, "presence", &redis.ZRangeBy{Min: "-inf", Max: past})
+		p.ZRemRangeByScore(ctx, "presence", "-inf", past)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	_, reading, err := commandStats(ctx, client, "zrangebyscore")
+	if err != nil {
+		return 0, err
+	}
+	_, removing, err := commandStats(ctx, client, "zremrangebyscore")
+	return (reading + removing) / float64(due), err
+}
+
+// startBus starts the local EventBridge, without rules, and returns a
+// publisher to it: what publishing costs, less the network.
+func startBus() (presence.Publisher, func(), error) {
+	bus, err := eventbridge.New(eventbridge.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	server := httptest.NewServer(bus)
+	client, err := eventbus.Client(func(name string) string {
+		return map[string]string{
+			"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",
+			"AWS_ENDPOINT_URL_EVENTBRIDGE": server.URL,
+		}[name]
+	})
+	if err != nil {
+		server.Close()
+		return nil, nil, err
+	}
+	return eventbus.New(client, "presence"), server.Close, nil
+}
