@@ -1,0 +1,6 @@
+import { Amplify } from 'aws-amplify';
+import { generateClient } from 'aws-amplify/api';
+import { amplify6 } from '../amplify.mjs';
+import { suite } from '../suite.mjs';
+
+suite('amplify-6', amplify6(Amplify, generateClient));

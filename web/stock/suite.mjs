@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { inspect } from 'node:util';
+import { WebSocket } from 'ws';
+import { eventually, Server } from '../testing/server.mjs';
+
+// Documents as an application would write them. Apollo adds __typename.
+const fields = 'userId status url title lastSeen asOf expiresAt heartbeatIntervalMs';
+const STATUSES = `query Statuses($userIds: [ID!]!) { statuses(userIds: $userIds) { ${fields} } }`;
+const CONNECT = `mutation Connect($url: String!, $title: String!) { connect(url: $url, title: $title) { ${fields} } }`;
+const CONNECTED = `mutation Connected($userId: ID!) { connected(userId: $userId) { ${fields} } }`;
+const ON_STATUS = `subscription OnStatus($userId: ID!) { onStatus(userId: $userId) { ${fields} } }`;
+
+export const region = 'us-east-1';
+export const credentials = { accessKeyId: 'AKIATEST', secretAccessKey: 'secret' };
+const wrongCredentials = { ...credentials, secretAccessKey: 'wrong' };
+
+let server;
+
+/** The WebSocket of the clients: it trusts the server's certificate, and remembers what went over it. */
+class Socket extends WebSocket {
+  static all = [];
+  frames = [];
+
+  constructor(url, protocols) {
+    super(url, protocols, { ca: readFileSync(server.certificate) });
+    Socket.all.push(this);
+    this.on('message', (data) => this.frames.push(JSON.parse(data)));
+  }
+
+  send(data, ...rest) {
+    this.frames.push(JSON.parse(data));
+    super.send(data, ...rest);
+  }
+
+  static count(type) {
+    return Socket.all.flatMap((socket) => socket.frames).filter((frame) => frame.type === type).length;
+  }
+}
+globalThis.WebSocket = Socket;
+
+/**
+ * suite tests a client. connect makes one in a mode, userPool or iam, from
+ * { endpoint, token, credentials }, token being a function that resolves to a
+ * JWT. The client has request(document, variables), which resolves to the data or
+ * rejects, and subscribe(document, variables, next, error), which returns what
+ * ends it; signIn, if it keeps a token, gets a new one. restores says that the
+ * client subscribes again by itself.
+ */
+export function suite(name, { modes, restores, connect }) {
+  before(async () => {
+    server = await Server.start();
+  });
+  after(() => server?.stop());
+
+  for (const mode of modes) {
+    const by = (token, credentials) => connect(mode, { endpoint: server.endpoint, token, credentials });
+    const client = () => by(() => server.token('alice'), credentials);
+    const broken = () => by(async () => `${(await server.token('alice')).slice(0, -8)}AAAAAAAA`, wrongCredentials);
+
+    /** Makes onStatus fire for user, past the client. */
+    const change = (user) => server.call(user, CONNECT, { url: `https://example.com/${user}`, title: user });
+
+    /** Subscribes and waits until the server has accepted it. */
+    const watch = async (client, userId) => {
+      const watching = { seen: [], errors: [] };
+      const acks = Socket.count('start_ack');
+      const stop = await client.subscribe(
+        ON_STATUS,
+        { userId },
+        (data) => watching.seen.push(data.onStatus),
+        (cause) => watching.errors.push(cause),
+      );
+      watching.stop = stop;
+      await eventually(`subscription to ${userId}`, () => Socket.count('start_ack') > acks);
+      return watching;
+    };
+    const sees = (watching, userId) => eventually(`news of ${userId}`, () => watching.seen.find((p) => p?.userId === userId));
+
+    test(`${name} ${mode}: query`, async () => {
+      const { statuses } = await (await client()).request(STATUSES, { userIds: ['nobody', 'nobody'] });
+      assert.deepEqual(
+        statuses.map(({ userId, status, lastSeen }) => ({ userId, status, lastSeen })),
+        Array(2).fill({ userId: 'nobody', status: 'offline', lastSeen: null }),
+      );
+    });
+
+    test(`${name} ${mode}: mutation, and subscription with data`, async () => {
+      const alice = await client();
+      const watching = await watch(alice, 'alice');
+      if (mode === 'iam') {
+        // IAM callers have no user of their own, and announce others.
+        const { connected } = await alice.request(CONNECTED, { userId: 'alice' });
+        assert.equal(connected.userId, 'alice');
+      } else {
+        const { connect } = await alice.request(CONNECT, { url: 'https://example.com/', title: 'Example' });
+        assert.equal(connect.status, 'online');
+      }
+      const seen = await sees(watching, 'alice');
+      if (mode !== 'iam') {
+        const { userId, status, url, title, heartbeatIntervalMs } = seen;
+        assert.deepEqual(
+          { userId, status, url, title, heartbeatIntervalMs },
+          { userId: 'alice', status: 'online', url: 'https://example.com/', title: 'Example', heartbeatIntervalMs: 30_000 },
+        );
+      }
+      assert.deepEqual(watching.errors, []);
+      watching.stop();
+    });
+
+    test(`${name} ${mode}: a second subscription on the same socket, and unsubscribe`, async () => {
+      const alice = await client();
+      const bob = await watch(alice, 'bob');
+      const sockets = Socket.all.length;
+      const carol = await watch(alice, 'carol');
+      assert.equal(Socket.all.length, sockets);
+      await change('carol');
+      await sees(carol, 'carol');
+      await change('bob');
+      await sees(bob, 'bob');
+      assert.ok(carol.seen.every((presence) => presence.userId === 'carol'));
+
+      const completes = Socket.count('complete');
+      const before = carol.seen.length;
+      carol.stop();
+      await eventually('complete', () => Socket.count('complete') > completes);
+      bob.seen.length = 0;
+      await change('carol');
+      await change('bob');
+      await sees(bob, 'bob');
+      assert.equal(carol.seen.length, before);
+      assert.deepEqual([...bob.errors, ...carol.errors], []);
+      bob.stop();
+    });
+
+    test(`${name} ${mode}: bad credentials are refused over HTTP`, async () => {
+      await assert.rejects(
+        async () => (await broken()).request(STATUSES, { userIds: ['alice'] }),
+        (cause) => /unauthorized|not authorized|401|unknown error/i.test(inspect(cause, { depth: 5 })),
+      );
+    });
+
+    test(`${name} ${mode}: bad credentials are refused over the socket`, async () => {
+      const errors = [];
+      const stop = await (
+        await broken()
+      ).subscribe(
+        ON_STATUS,
+        { userId: 'alice' },
+        () => {},
+        (cause) => errors.push(cause),
+      );
+      await eventually('an error', () => errors.length);
+      assert.match(inspect(errors[0], { depth: 5 }), /Unauthorized|Connection failed|Connection handshake error/);
+      stop();
+    });
+
+    test(`${name} ${mode}: reconnects after the server restarts`, async () => {
+      const alice = await client();
+      let watching = await watch(alice, 'dave');
+      await server.stop('SIGKILL');
+      await server.start();
+      // It has new keys, so the old token is none any more.
+      await alice.signIn?.();
+      if (!restores) {
+        await eventually('an error', () => watching.errors.length, 60_000);
+        watching = await watch(alice, 'dave');
+      }
+      await eventually(
+        'news after the restart',
+        async () => {
+          await change('dave');
+          return watching.seen.length;
+        },
+        90_000,
+      );
+      watching.stop();
+    });
+  }
+}
