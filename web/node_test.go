@@ -1,0 +1,191 @@
+package web_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The parts of this folder that are not Go are tested by their own tools, with
+// the command that a user runs as the server. What Node needs is installed on
+// the way, as the lock files say.
+
+// The client library's own tests.
+func TestClient(t *testing.T) {
+	t.Parallel()
+	dir := packages(t, ".")
+	run(t, dir, nil, "npm", "run", "--silent", "check")
+	run(t, dir, nil, "npm", "run", "--silent", "test")
+}
+
+// The files that are embedded are the ones their sources make.
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	dir := packages(t, ".")
+	made := t.TempDir()
+	run(t, dir, nil, "npm", "run", "--silent", "build", "--", "--outDir", made, "--logLevel", "warn")
+	if diff := cmp.Diff(files(t, made), files(t, "dist")); diff != "" {
+		t.Errorf("dist is out of date, run npm run build in web (-made +embedded):\n%s", diff)
+	}
+}
+
+// The pages, in a real browser.
+func TestBrowser(t *testing.T) {
+	t.Parallel()
+	chromium := find(t, "browser", "chromium")
+	dir := packages(t, ".")
+	run(t, dir, []string{"PRESENCE_BIN=" + server(t), "CHROMIUM=" + chromium}, "node", "--test", "browser/")
+}
+
+// AppSync's clients as they come, each with packages of its own.
+func TestStockClients(t *testing.T) {
+	t.Parallel()
+	packages(t, ".")
+	for _, client := range []string{"amplify-5", "amplify-6", "amplify-6.0", "apollo-3", "apollo-4"} {
+		t.Run(client, func(t *testing.T) {
+			dir := packages(t, filepath.Join("stock", client))
+			run(t, dir, []string{"PRESENCE_BIN=" + server(t)}, "node", "--test", ".")
+		})
+	}
+}
+
+// find returns where a command is. Where it is missing the test is skipped, or
+// failed if PRESENCE_TEST_REQUIRE lists what it belongs to.
+func find(t *testing.T, what, command string) string {
+	t.Helper()
+	path, err := exec.LookPath(command)
+	if err != nil {
+		without(t, what, command+" is not on the PATH: install it to run this test")
+	}
+	return path
+}
+
+func without(t *testing.T, what, message string) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("PRESENCE_TEST_REQUIRE"), ","), what) {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+}
+
+// Several tests want the same packages, and the same server.
+var (
+	installing sync.Mutex
+	build      = sync.OnceValues(func() ([]byte, error) {
+		return exec.Command("go", "build", "-o", binary, "../cmd/presence").CombinedOutput()
+	})
+	binary string
+)
+
+func TestMain(m *testing.M) {
+	scratch, err := os.MkdirTemp("", "presence-web-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(scratch, "presence")
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+// install makes a folder's node_modules what its lock file says.
+func install(dir string) ([]byte, error) {
+	installing.Lock()
+	defer installing.Unlock()
+	lock, err := os.Stat(filepath.Join(dir, "package-lock.json"))
+	if err != nil {
+		return nil, err
+	}
+	installed, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json"))
+	if err == nil && installed.ModTime().After(lock.ModTime()) {
+		return nil, nil
+	}
+	ci := exec.Command("npm", "ci", "--no-audit", "--no-fund")
+	ci.Dir = dir
+	return ci.CombinedOutput()
+}
+
+// packages installs what a folder needs and returns the folder. Where that
+// cannot be had the test is skipped, as if Node were missing.
+func packages(t *testing.T, dir string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	find(t, "node", "node")
+	find(t, "node", "npm")
+	if out, err := install(dir); err != nil {
+		without(t, "node", "npm ci: "+err.Error()+"\n"+string(out))
+	}
+	touchSources(t)
+	return dir
+}
+
+// server builds cmd/presence and returns its path.
+func server(t *testing.T) string {
+	t.Helper()
+	if out, err := build(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+func run(t *testing.T, dir string, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// touchSources looks at all sources of the module, for go test takes a result
+// from its cache unless a file has changed that the test itself has looked at.
+func touchSources(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{"node_modules", ".git"}, entry.Name()):
+			return fs.SkipDir
+		case entry.Type().IsRegular():
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files returns the hash of each file of a folder.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	hashes := map[string]string{}
+	root := os.DirFS(dir)
+	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(root, path)
+		hashes[path] = fmt.Sprintf("%x", sha256.Sum256(content))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hashes
+}
