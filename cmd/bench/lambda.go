@@ -158,13 +158,17 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, err
 }
 
-// peakMemory returns the most memory a process ever had resident, in MiB.
-func peakMemory(pid int) (float64, error) {
+// peakMemory returns the most memory a process ever had resident,
+// residentMemory what it has now, in MiB.
+func peakMemory(pid int) (float64, error)     { return memoryOf(pid, "VmHWM:") }
+func residentMemory(pid int) (float64, error) { return memoryOf(pid, "VmRSS:") }
+
+func memoryOf(pid int, field string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, rest, _ := strings.Cut(string(status), field)
 	var kib float64
 	_, err = fmt.Sscan(rest, &kib)
 	return kib / 1024, err

@@ -42,6 +42,8 @@ var parts = []part{
 	{"lambda", "The Lambda binary under a Runtime API, one call at a time", measureLambda},
 	{"memory", "Redis memory of a user online", measureMemory},
 	{"sweep", "Sweeps", measureSweep},
+	{"detection", "Timeouts, from the deadline to a subscriber of the local server", measureDetection},
+	{"fanout", "Fan-out of the local server, from one connect to all subscribers", measureFanout},
 	{"growth", "Heartbeats as users grow in number", measureGrowth},
 }
 
