@@ -107,10 +107,11 @@ func TestOnlineCommand(t *testing.T) {
 	stop := start(t, cmd)
 	bob.next(presence.Online, "/page")
 	seen := statusOf(t, api, "alice").LastSeen
-	for statusOf(t, api, "alice").LastSeen < seen+presence.Time(2*timeout.Milliseconds()) {
-		if p := statusOf(t, api, "alice"); p.Status != presence.Online {
+	for p := statusOf(t, api, "alice"); p.LastSeen < seen+presence.Time(2*timeout.Milliseconds()); p = statusOf(t, api, "alice") {
+		if p.Status != presence.Online {
 			t.Fatalf("%+v", p)
 		}
+		redistest.Pause(100 * time.Millisecond)
 	}
 	send(t, cmd, syscall.SIGSTOP)
 	bob.next(presence.Offline, "")
@@ -118,6 +119,44 @@ func TestOnlineCommand(t *testing.T) {
 	bob.next(presence.Online, "/page")
 	stop()
 	bob.next(presence.Offline, "")
+}
+
+// Neither who is online nor who watches has to do anything when the server is
+// killed and started again.
+func TestServerRestarts(t *testing.T) {
+	t.Parallel()
+	addr, store := freeAddr(t), redistest.Start(t).URL
+	api := "http://" + addr + "/graphql"
+	server := exec.Command("presence", "serve", "--addr", addr, "--redis-url", store, "--heartbeat", heartbeat.String(), "--timeout", timeout.String())
+	server.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // Killed, it leaves its certificate.
+	lines, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	readUntil(t, lines, "Browser")
+	bob := watchers(t, api, "alice", "carol")
+	bob.until([]string{"alice", "carol"}, "offline ")
+	alice := exec.Command("presence", "online", "alice", "--endpoint", api, "--url", "https://example.com/one")
+	printed, err := alice.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := start(t, alice)
+	readUntil(t, printed, "alice")
+	bob.until([]string{"alice"}, "online /one")
+
+	if err := server.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = server.Wait() // It was killed.
+	serveAPI(t, "--addr", addr, "--redis-url", store)
+	connect(t, as(t, api, "carol"), "tab", "/two")
+	bob.until([]string{"carol"}, "online /two")
+	stop()
+	bob.until([]string{"alice", "carol"}, "offline ")
 }
 
 // While another session lives, the end of one is nobody else's business.
@@ -178,6 +217,7 @@ func TestStatusWithoutSweep(t *testing.T) {
 		if time.Since(after) > timeout+slack {
 			t.Fatalf("still %+v", p)
 		}
+		redistest.Pause(50 * time.Millisecond)
 	}
 	if got := time.Since(before); got < timeout {
 		t.Errorf("offline after %v, want at least %v", got, timeout)
@@ -252,8 +292,7 @@ func serveAPI(t *testing.T, args ...string) (endpoint, bus string) {
 	return printed["GraphQL"], printed["EventBridge"]
 }
 
-// startPrinting starts a command and returns, by their first words, the lines
-// it prints up to the one that begins with last.
+// startPrinting starts a command and returns what it prints, as readUntil does.
 func startPrinting(t *testing.T, cmd *exec.Cmd, last string) map[string]string {
 	t.Helper()
 	out, err := cmd.StdoutPipe()
@@ -261,6 +300,13 @@ func startPrinting(t *testing.T, cmd *exec.Cmd, last string) map[string]string {
 		t.Fatal(err)
 	}
 	start(t, cmd)
+	return readUntil(t, out, last)
+}
+
+// readUntil returns, by their first words, the lines a command prints up to the
+// one that begins with last.
+func readUntil(t *testing.T, out io.Reader, last string) map[string]string {
+	t.Helper()
 	printed := make(map[string]string)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), " ")
@@ -270,7 +316,7 @@ func startPrinting(t *testing.T, cmd *exec.Cmd, last string) map[string]string {
 			return printed
 		}
 	}
-	t.Fatalf("%s ended before it was ready", cmd)
+	t.Fatalf("the command ended before it printed %s", last)
 	return nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"presence/internal/redistest"
 )
 
 // The test binary is the command too, under the name presence in the PATH: so
@@ -47,6 +49,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("%s", bytes.TrimSpace(out))
 			return
 		}
+		redistest.Pause(20 * time.Millisecond)
 	}
 	ts.Fatalf("no match of %s in\n%s", want, out)
 }
