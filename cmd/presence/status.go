@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -27,14 +29,18 @@ func (s status) Run(ctx context.Context) error {
 	if s.JSON {
 		return json.NewEncoder(os.Stdout).Encode(ps)
 	}
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "USER\tSTATUS\tLAST SEEN\tPAGE\tTITLE")
+	var rows strings.Builder
+	rows.WriteString("USER\tSTATUS\tLAST SEEN\tPAGE\tTITLE\n")
 	for _, p := range ps {
 		seen := "never"
 		if p.LastSeen != 0 {
 			seen = p.LastSeen.Time().Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", p.UserID, p.Status, seen, orDash(p.URL), orDash(p.Title))
+		fmt.Fprintf(&rows, "%s\t%s\t%s\t%s\t%s\n", p.UserID, p.Status, seen, orDash(p.URL), orDash(p.Title))
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(table, rows.String()); err != nil {
+		return err
 	}
 	return table.Flush()
 }

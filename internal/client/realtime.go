@@ -167,7 +167,7 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 		return nil, err
 	}
 	target := RealtimeURL(c.endpoint.String())
-	conn, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{
+	conn, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{ //nolint:bodyclose // its documentation: never to be closed
 		HTTPClient:   c.http,
 		Subprotocols: []string{appsync.Protocol, "header-" + base64.RawURLEncoding.EncodeToString(header)},
 	})

@@ -29,7 +29,7 @@ type EventBridgeOptions struct {
 // RunEventBridge runs EventBridge alone at addr until ctx ends, for a [Run] in
 // another process. It calls ready with its URL.
 func RunEventBridge(ctx context.Context, addr string, opts EventBridgeOptions, ready func(url string)) error {
-	l, err := listen(addr)
+	l, err := listen(ctx, addr)
 	if err != nil {
 		return err
 	}

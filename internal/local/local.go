@@ -83,7 +83,7 @@ func Run(ctx context.Context, opts Options, ready func(Running)) error {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	listener, err := listen(opts.Addr)
+	listener, err := listen(ctx, opts.Addr)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func Run(ctx context.Context, opts Options, ready func(Running)) error {
 	// EventBridge. So the addresses come first.
 	var bus net.Listener
 	if opts.EventBridge == "" {
-		if bus, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		if bus, err = listen(ctx, "127.0.0.1:0"); err != nil {
 			return err
 		}
 		defer bus.Close()
@@ -144,8 +144,8 @@ func Run(ctx context.Context, opts Options, ready func(Running)) error {
 }
 
 // listen listens at addr.
-func listen(addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, presence.Errorf(presence.Unavailable, "The address %s is in use: stop what listens there, or choose another.", addr)
@@ -194,7 +194,7 @@ func serve(l net.Listener, s *http.Server, drain func(context.Context) error, fa
 		defer cancel()
 		if err := errors.Join(drain(ctx), s.Shutdown(ctx)); err != nil {
 			logger.Warn("cut off what did not end", "cause", err)
-			s.Close()
+			_ = s.Close()
 		}
 		<-done
 	}
