@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"presence"
 	"presence/internal/client"
@@ -34,7 +35,8 @@ func (a api) client(ctx context.Context, userID string) (*client.Client, error) 
 	switch {
 	case a.IAM:
 		region := client.Region(a.Endpoint)
-		cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"))
+		// What the SDK would log of its search comes back as the error.
+		cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"), config.WithLogger(logging.Nop{}))
 		if err != nil {
 			return nil, &presence.Error{Code: presence.InvalidArgument, Message: "The AWS environment can not be used", Err: err}
 		}
