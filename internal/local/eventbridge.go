@@ -22,7 +22,7 @@ type EventBridgeOptions struct {
 	Bus, Endpoint string
 	// Keys are what callers sign with, and EventBridge in its turn.
 	Keys KeyPair
-	// Logger takes what goes wrong.
+	// Logger takes what goes wrong. It is required.
 	Logger *slog.Logger
 }
 

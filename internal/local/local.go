@@ -12,12 +12,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"presence"
 	"presence/internal/auth"
-	"presence/internal/client"
 	"presence/internal/config"
 	"presence/internal/local/appsync"
 	"presence/internal/local/idp"
@@ -90,7 +90,7 @@ func Run(ctx context.Context, opts Options, ready func(Running)) error {
 	defer listener.Close()
 	base := baseURL(opts.Addr, listener)
 	running := Running{
-		Base: base, Endpoint: base + appsync.Path, Realtime: client.RealtimeURL(base + appsync.Path),
+		Base: base, Endpoint: base + appsync.Path, Realtime: "ws" + strings.TrimPrefix(base, "http") + appsync.RealtimePath,
 		Keys: opts.Keys.orNew(), OwnIssuer: opts.Issuer == "", OwnRedis: opts.RedisURL == "",
 	}
 	opts.Keys = running.Keys

@@ -26,13 +26,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Everything is there within a second, by TLS too, and gone without a trace
-// when the context ends, whoever is connected.
+// Everything is there soon, by TLS too, and gone without a trace when the
+// context ends, whoever is connected.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	running, stop := run(t, options())
-	if got := time.Since(began); got > time.Second {
+	// It takes a fifth of a second, but not on a machine that has other things to do.
+	if got := time.Since(began); got > 5*time.Second {
 		t.Errorf("ready after %v", got)
 	}
 	trusted, err := os.ReadFile(running.Certificate)
