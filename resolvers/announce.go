@@ -30,7 +30,7 @@ func (h *Handler) announce(ctx context.Context, c *call, args one) (*presence.Pr
 	if state.Note != 0 && c.selectsAll() {
 		h.acknowledge(ctx, state)
 	}
-	return &state.Presence, nil
+	return c.answer(state.Presence), nil
 }
 
 // tell sees to it that a change is announced. Where subscribers get the answer
@@ -88,7 +88,17 @@ func event(state presence.State, announced bool) presence.Event {
 // forSubscribers are the fields a watcher needs. AppSync sends subscribers
 // just what the mutation selected, so a client that selects less would rob
 // them all.
-var forSubscribers = []string{"userId", "status", "url", "title", "lastSeen", "asOf", "expiresAt"}
+var forSubscribers = []string{"userId", "status", "url", "title", "lastSeen", "asOf", "expiresAt", "heartbeatIntervalMs"}
+
+// answer returns a presence that AppSync sends subscribers, as far as the call
+// selects it. A part of one must not replace the whole they know, so it goes
+// without asOf.
+func (c *call) answer(p presence.Presence) *presence.Presence {
+	if !c.selectsAll() {
+		p.AsOf = 0
+	}
+	return &p
+}
 
 // selectsAll reports whether the call's selection has what subscribers need.
 // The list holds aliases in place of names, and the selection's text shows an

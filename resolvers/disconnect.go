@@ -31,5 +31,5 @@ func (h *Handler) disconnect(ctx context.Context, c *call, args departure) (*pre
 		return nil, err
 	}
 	h.tell(ctx, state, c.selectsAll())
-	return &state.Presence, nil
+	return c.answer(state.Presence), nil
 }

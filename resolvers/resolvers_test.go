@@ -86,9 +86,6 @@ func newWorldOn(t *testing.T, url string, advance func(time.Duration)) *world {
 
 const everything = "userId status url title lastSeen asOf expiresAt heartbeatIntervalMs"
 
-// forSubscribers is what they need of everything.
-const forSubscribers = "userId status url title lastSeen asOf expiresAt"
-
 // payload is the event of a field, as AppSync makes it. A caller of "" is IAM.
 func (w *world) payload(caller, field, arguments string, selection []string, text string) []byte {
 	w.t.Helper()
@@ -222,15 +219,29 @@ func TestConnectWithShortSelection(t *testing.T) {
 		list, text string
 	}{
 		"short":     {"userId status", "{ userId status }"},
-		"aliased":   {forSubscribers, "{ userId: title status url title lastSeen asOf expiresAt }"},
-		"fragment":  {forSubscribers, "{ ...Aliased }"}, // The text leaves it unopened.
-		"directive": {forSubscribers, "{ userId status @skip(if: true) url title lastSeen asOf expiresAt }"},
+		"interval":  {"userId status url title lastSeen asOf expiresAt", "{ userId status url title lastSeen asOf expiresAt }"},
+		"aliased":   {everything, "{ userId: title status url title lastSeen asOf expiresAt heartbeatIntervalMs }"},
+		"fragment":  {everything, "{ ...Aliased }"}, // The text leaves it unopened.
+		"directive": {everything, "{ userId status @skip(if: true) url title lastSeen asOf expiresAt heartbeatIntervalMs }"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			payload := w.payload("alice", "connect", home, strings.Fields(selection.list), selection.text)
-			if _, err := w.handler.Invoke(t.Context(), payload); err != nil {
+			reply, err := w.handler.Invoke(t.Context(), payload)
+			if err != nil {
 				t.Fatal(err)
+			}
+			// Subscribers get the answer as far as it is selected, and must not take it
+			// for news, even when there is none.
+			again, err := w.handler.Invoke(t.Context(), payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, reply := range [][]byte{reply, again} {
+				var p presence.Presence
+				if err := json.Unmarshal(reply, &p); err != nil || p.AsOf != 0 {
+					t.Errorf("answers %s, want no asOf (%v)", reply, err)
+				}
 			}
 			events := w.bus.take()
 			if len(events) != 1 || events[0].Announced {
