@@ -18,18 +18,21 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function ms(n) return string.format('%.0f', n) end
 
--- A shard without a clock is new, or in a Redis that lost its data: whatever
--- was given out before is older than now.
+-- What a read may say as asOf. A clock that is behind by more than STEP is set:
+-- no sweep has run of late, or this Redis has not what the one before it gave
+-- out last.
 local function clock()
-  local at = call('HGET', SHARD, 'clock')
-  if at then return tonumber(at) end
-  call('HSET', SHARD, 'clock', ms(now))
-  return now
+  local at = tonumber(call('HGET', SHARD, 'clock') or 0)
+  if at < now - STEP then
+    at = now
+    call('HSET', SHARD, 'clock', ms(at))
+  end
+  return at
 end
 
 -- Takes an asOf greater than any given out for a user whose last beat is given.
 local function advance(beat)
-  local at = math.max(now, beat, clock()) + 1
+  local at = math.max(now, beat, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
   call('HSET', SHARD, 'clock', ms(at))
   return at
 end

@@ -20,9 +20,9 @@ local function show(key, session, page, ttl, takeover)
   return page, not shown or shown:match('\n.*') ~= page:match('\n.*')
 end
 
--- Takes a session's page down in ttl ms.
+-- Takes a session's page down in ttl ms, or with the session if that is sooner.
 local function hide(key, session, ttl)
   if owns(session, redis.call('GET', key)) then
-    redis.call('PEXPIRE', key, ttl)
+    redis.call('PEXPIRE', key, math.min(redis.call('PTTL', key), tonumber(ttl)))
   end
 end

@@ -17,7 +17,7 @@ local shard = call('HMGET', SHARD, 'clock', 'swept', 'resumed')
 local clockAt, swept = tonumber(shard[1] or 0), tonumber(shard[2] or now)
 local resumed = tonumber(shard[3] or 0)
 if resumed > now then resumed = 0 end
-if now - swept > away and now - resumed > 2 * timeout then
+if now - swept > away and now - resumed > 2 * timeout and resumed ~= swept then
   resumed = now
 end
 clockAt = math.max(clockAt, now)
@@ -27,6 +27,10 @@ local future = call('ZRANGEBYSCORE', ONLINE, ms(now + STEP), '+inf', 'WITHSCORES
 for i = 1, #future, 2 do
   clockAt = math.max(clockAt, tonumber(future[i + 1]))
   call('ZADD', ONLINE, ms(now), future[i])
+end
+-- So do notes due later than any lease lasts.
+for _, user in ipairs(call('ZRANGEBYSCORE', OUTBOX, ms(now + math.max(lease, longest) + STEP), '+inf', 'LIMIT', 0, batch)) do
+  call('ZADD', OUTBOX, ms(now), user)
 end
 
 local expired, late = {}, 0
