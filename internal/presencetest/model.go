@@ -1,0 +1,209 @@
+package presencetest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"presence"
+)
+
+// Model is a [presence.Store] in memory, simple enough to be believed: what
+// the store on Redis does is held against it. It is safe for concurrent use.
+type Model struct {
+	presence.Timing
+	// Now is its clock.
+	Now func() presence.Time
+	// Lease and Away are as redisstore's options.
+	Lease, Away time.Duration
+
+	mu             sync.Mutex
+	users          map[string]*modelUser
+	asOf           presence.Time
+	swept, resumed presence.Time
+}
+
+var _ presence.Store = (*Model)(nil)
+
+// modelUser is all that is kept of one user. Nothing in it is a status: a
+// session is there while it has not expired, and the user while one is.
+type modelUser struct {
+	expires map[string]presence.Time // session -> when it expires
+	page    presence.Page
+	owner   string // the session whose page it is; the page goes with it
+	online  bool   // as last written: a sweep has yet to find out
+	seen    presence.Time
+
+	note, due presence.Time
+	reason    presence.Reason
+}
+
+// longestLease is the most redisstore waits with a note.
+const longestLease = time.Minute
+
+func millis(d time.Duration) presence.Time { return presence.Time(d.Milliseconds()) }
+
+// begin starts an operation and returns its user.
+func (m *Model) begin(userID string) (*modelUser, presence.Time) {
+	if m.users == nil {
+		m.users = map[string]*modelUser{}
+	}
+	u := m.users[userID]
+	if u == nil {
+		u = &modelUser{expires: map[string]presence.Time{}}
+		m.users[userID] = u
+	}
+	now := m.Now()
+	m.asOf = max(m.asOf+1, now)
+	return u, now
+}
+
+// end returns when the last of the user's sessions expires.
+func (u *modelUser) end() (end presence.Time) {
+	for _, expires := range u.expires {
+		end = max(end, expires)
+	}
+	return end
+}
+
+func (u *modelUser) write(asOf, due presence.Time, reason presence.Reason) {
+	u.note, u.due, u.reason = asOf, due, reason
+}
+
+// state returns what is known of u now.
+func (m *Model) state(userID string, u *modelUser, now presence.Time) presence.State {
+	p := presence.Presence{UserID: userID, Status: presence.Offline, AsOf: m.asOf, LastSeen: u.seen, HeartbeatIntervalMs: m.Heartbeat.Milliseconds()}
+	if end := u.end(); end > now {
+		p.Status, p.ExpiresAt = presence.Online, end
+		if u.expires[u.owner] > now && u.page.URL != "" {
+			page := u.page
+			p.URL, p.Title = &page.URL, &page.Title
+		}
+	}
+	return presence.State{Presence: p, Note: u.note, Reason: u.reason}
+}
+
+// Touch implements [presence.Store].
+func (m *Model) Touch(_ context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u, now := m.begin(userID)
+	alive := u.end() > now
+	shown := u.expires[u.owner] > now
+	takes := reason == presence.ReasonConnect || !shown || u.owner == sessionID
+	changed := takes && (!shown || u.page != page)
+	maps.DeleteFunc(u.expires, func(_ string, expires presence.Time) bool { return expires <= now })
+	u.expires[sessionID] = now + millis(m.Timeout)
+	if takes {
+		u.page, u.owner = page, sessionID
+	}
+	u.online, u.seen = true, now
+	if !alive || changed {
+		u.write(m.asOf, now+millis(m.Lease), reason)
+	}
+	state := m.state(userID, u, now)
+	if alive && !changed {
+		state.Note = 0
+	}
+	state.Reason, state.StatusChanged = reason, !alive
+	return state, nil
+}
+
+// Leave implements [presence.Store].
+func (m *Model) Leave(_ context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u, now := m.begin(userID)
+	written := false
+	if expires, ok := u.expires[sessionID]; ok && u.online {
+		if u.end() > now {
+			u.seen = now
+		}
+		u.expires[sessionID] = min(expires, now+millis(grace))
+		if u.expires[sessionID] <= now {
+			delete(u.expires, sessionID)
+		}
+		if written = u.end() <= now; written {
+			u.online = false
+			u.write(m.asOf, now+millis(m.Lease), presence.ReasonDisconnect)
+		}
+	}
+	state := m.state(userID, u, now)
+	if !written {
+		state.Note = 0
+	}
+	state.Reason, state.StatusChanged = presence.ReasonDisconnect, written
+	return state, nil
+}
+
+// Status implements [presence.Store].
+func (m *Model) Status(_ context.Context, userIDs []string) ([]presence.State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var states []presence.State
+	for _, id := range userIDs {
+		u, now := m.begin(id)
+		states = append(states, m.state(id, u, now))
+	}
+	return states, nil
+}
+
+// Acknowledge implements [presence.Store].
+func (m *Model) Acknowledge(_ context.Context, userID string, note presence.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if u, _ := m.begin(userID); u.note == note {
+		u.write(0, 0, "")
+	}
+	return nil
+}
+
+// Sweep implements [presence.Store].
+func (m *Model) Sweep(context.Context) (presence.Sweep, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, now := m.begin("")
+	away := m.swept != 0 && now-m.swept > millis(m.Away)
+	if away && m.resumed != m.swept && now-m.resumed > 2*millis(m.Timeout) {
+		m.resumed = now
+	}
+	m.swept = now
+	sweep := presence.Sweep{Next: m.Timeout}
+	for _, id := range slices.Sorted(maps.Keys(m.users)) {
+		u := m.users[id]
+		if u.online && u.end() <= now && m.resumed+millis(m.Timeout) <= now {
+			u.online = false
+			u.write(m.asOf, now, presence.ReasonTimeout)
+			sweep.Expired++
+		}
+		if u.note != 0 && u.due <= now {
+			u.due = now + max(millis(m.Lease), min(now-u.note, millis(longestLease)))
+			sweep.Due = append(sweep.Due, m.state(id, u, now))
+		}
+		if !u.online && u.seen <= now-millis(m.Retention) {
+			u.seen = 0
+		}
+		if u.online {
+			sweep.Online++
+		}
+		if u.note != 0 {
+			sweep.Unannounced++
+		}
+	}
+	return sweep, nil
+}
+
+// Clone returns a copy that goes its own way.
+func (m *Model) Clone() *Model {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &Model{Timing: m.Timing, Now: m.Now, Lease: m.Lease, Away: m.Away, asOf: m.asOf, swept: m.swept, resumed: m.resumed, users: map[string]*modelUser{}}
+	for id, u := range m.users {
+		copied := *u
+		copied.expires = maps.Clone(u.expires)
+		c.users[id] = &copied
+	}
+	return c
+}

@@ -1,0 +1,291 @@
+package sim
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"presence"
+)
+
+// everything is what a careful client selects.
+const everything = "userId status url title lastSeen asOf expiresAt heartbeatIntervalMs"
+
+// lazy are selections that rob subscribers.
+var lazy = []string{
+	"userId status",
+	"userId status asOf heartbeatIntervalMs",
+	"userId status lastSeen asOf expiresAt heartbeatIntervalMs",
+	"userId status url title lastSeen asOf expiresAt",
+	"status",
+}
+
+// subscribed are the mutations onStatus subscribes to.
+var subscribed = []string{"connect", "disconnect", "connected", "disconnected"}
+
+// call is one GraphQL field, asked of AppSync.
+type call struct {
+	caller    string // "" is IAM
+	field     string
+	arguments json.RawMessage
+	selection []string
+	user      string // whom it is about, if only one
+	tab       *tab
+}
+
+var errAPI = errors.New("AppSync answers an error")
+
+// appsync answers a call: it asks the Lambda function, sends subscribers the
+// answer if it is not null, and then gives it to the caller.
+func (w *world) appsync(c call, answer func([]byte, error)) {
+	name := c.field
+	if c.user != "" {
+		name += " " + c.user
+	}
+	if w.fault("AppSync error before the call", w.APIError/2) {
+		w.hindered(0)
+		answer(nil, errAPI)
+		return
+	}
+	parent := "Mutation"
+	if strings.HasPrefix(c.field, "status") || c.field == "heartbeat" && w.Naive.HeartbeatQuery {
+		parent = "Query"
+	}
+	if parent == "Query" && w.Naive.HeartbeatQuery {
+		// What caching does to queries.
+		key := c.caller + c.field + string(c.arguments)
+		if until, ok := w.cached[key]; ok && w.now < until && c.field == "heartbeat" {
+			answer([]byte("{}"), nil)
+			return
+		}
+		w.cached[key] = w.now + time.Minute
+	}
+	identity := map[string]any{"sub": c.caller, "issuer": "https://issuer.example", "username": c.caller, "claims": map[string]string{"sub": c.caller}}
+	if c.caller == "" {
+		identity = map[string]any{"accountId": "123456789012", "userArn": "arn:aws:sts::123456789012:assumed-role/announce/x"}
+	}
+	payload, err := json.Marshal(map[string]any{
+		"arguments": c.arguments, "identity": identity, "source": nil, "prev": nil, "stash": map[string]any{},
+		"request": map[string]any{"headers": map[string]string{"host": "api.example"}, "domainName": nil},
+		"info": map[string]any{
+			"fieldName": c.field, "parentTypeName": parent, "variables": map[string]any{},
+			"selectionSetList": c.selection, "selectionSetGraphQL": "{\n  " + strings.Join(c.selection, "\n  ") + "\n}",
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	inv := &invocation{name: name, user: c.user, tab: c.tab}
+	inv.done = func(reply []byte, err error) {
+		if err == nil {
+			w.checkAnswer(inv, c.field, reply)
+			if w.fault("AppSync error after the call", w.APIError/2) {
+				w.hindered(0)
+				w.taintAll(c.user)
+				err = errAPI
+			}
+		}
+		if err != nil {
+			w.log(name, "%v", err)
+			answer(nil, err)
+			return
+		}
+		w.fanOut(c, reply)
+		answer(reply, nil)
+	}
+	w.invoke(inv, payload)
+}
+
+// fanOut sends subscribers what a mutation selected of its answer.
+func (w *world) fanOut(c call, reply []byte) {
+	if !slices.Contains(subscribed, c.field) || string(reply) == "null" ||
+		!slices.Contains(c.selection, "userId") || !slices.Contains(c.selection, "status") {
+		return
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(reply, &fields); err != nil {
+		panic(err)
+	}
+	for name := range fields {
+		if !slices.Contains(c.selection, name) {
+			delete(fields, name)
+		}
+	}
+	data, err := json.Marshal(fields)
+	if err != nil {
+		panic(err)
+	}
+	var p presence.Presence
+	if err := json.Unmarshal(data, &p); err != nil {
+		panic(err)
+	}
+	for _, watcher := range w.watchers {
+		watcher.push(p)
+	}
+}
+
+// watcher is somebody who looks at all users.
+type watcher struct {
+	w         *world
+	name      string
+	patient   bool // never asks again, unless the socket was gone
+	socket    int  // number of the connection, 0 while there is none
+	sockets   int
+	view      map[string]presence.Presence
+	heard     map[string]time.Duration // when the view was last changed
+	tainted   map[string]time.Duration // when a message about a user was lost
+	requeried time.Duration
+}
+
+func newWatcher(w *world, n int) *watcher {
+	v := &watcher{
+		w: w, name: "watcher" + string(rune('0'+n)), patient: n%2 == 0,
+		view: map[string]presence.Presence{}, heard: map[string]time.Duration{}, tainted: map[string]time.Duration{},
+	}
+	w.after(w.between(0, time.Second), v.open)
+	return v
+}
+
+// open subscribes and then queries, so that nothing is missed in between.
+func (v *watcher) open() {
+	w := v.w
+	if w.Naive.QueryFirst {
+		v.query()
+		w.after(w.between(500*time.Millisecond, 2*time.Second), func() {
+			v.sockets++
+			v.socket = v.sockets
+		})
+		return
+	}
+	w.after(w.between(20*time.Millisecond, 200*time.Millisecond), func() {
+		v.sockets++
+		v.socket = v.sockets
+		w.log(v.name, "is subscribed")
+		v.query()
+		if !v.patient {
+			v.requery(v.socket)
+		}
+	})
+}
+
+// requery asks at leisure about people who should have been heard of.
+func (v *watcher) requery(socket int) {
+	v.w.after(v.w.between(20*time.Second, 30*time.Second), func() {
+		if v.socket != socket {
+			return
+		}
+		for _, u := range v.w.users {
+			p := v.view[u.id]
+			if p.Status == presence.Online && v.w.now-v.heard[u.id] > time.Duration(p.ExpiresAt-p.AsOf)*time.Millisecond {
+				v.query()
+				break
+			}
+		}
+		v.requery(socket)
+	})
+}
+
+// query asks about everybody, until answered.
+func (v *watcher) query() {
+	w := v.w
+	var ids []string
+	for _, u := range w.users {
+		ids = append(ids, u.id)
+	}
+	if len(ids) == 0 {
+		return
+	}
+	socket := v.socket
+	arguments, _ := json.Marshal(map[string][]string{"userIds": ids})
+	w.after(w.between(10*time.Millisecond, 100*time.Millisecond), func() {
+		asked := w.now
+		w.appsync(call{caller: "watcher", field: "statuses", arguments: arguments, selection: strings.Fields(everything)}, func(reply []byte, err error) {
+			if err == nil && w.fault("network loss", w.NetLost) {
+				err = errAPI
+			}
+			if err != nil {
+				w.after(w.between(time.Second, 3*time.Second), func() {
+					if v.socket == socket || w.Naive.QueryFirst {
+						v.query()
+					}
+				})
+				return
+			}
+			var all []presence.Presence
+			if err := json.Unmarshal(reply, &all); err != nil {
+				panic(err)
+			}
+			w.after(w.between(10*time.Millisecond, 100*time.Millisecond), func() {
+				for _, p := range all {
+					v.learn(p, "asked")
+					if v.tainted[p.UserID] <= asked {
+						delete(v.tainted, p.UserID)
+					}
+				}
+			})
+		})
+	})
+}
+
+// push is AppSync sending a message.
+func (v *watcher) push(p presence.Presence) {
+	w := v.w
+	if v.socket == 0 || w.fault("push lost", w.PushLost) {
+		v.taint(p.UserID)
+		return
+	}
+	socket := v.socket
+	w.after(w.between(5*time.Millisecond, 300*time.Millisecond), func() {
+		switch {
+		case v.socket != socket:
+			v.taint(p.UserID)
+		case p.AsOf == 0 && !w.Naive.LastWins:
+			// A mutation selected less than subscribers need.
+		default:
+			v.learn(p, "told")
+		}
+	})
+}
+
+// learn keeps what is newest.
+func (v *watcher) learn(p presence.Presence, how string) {
+	old, known := v.view[p.UserID]
+	if known && p.AsOf <= old.AsOf && !v.w.Naive.LastWins {
+		return
+	}
+	v.view[p.UserID], v.heard[p.UserID] = p, v.w.now
+	v.w.log(v.name, "is %s: %s", how, show(p))
+	if p.Status == presence.Offline && (!known || old.Status == presence.Online) {
+		v.w.detected(p.UserID)
+	}
+}
+
+// taint notes that the watcher has missed a message and can not know better
+// until it asks.
+func (v *watcher) taint(userID string) { v.tainted[userID] = v.w.now }
+
+func (w *world) taintAll(userID string) {
+	for _, v := range w.watchers {
+		v.taint(userID)
+	}
+}
+
+func (v *watcher) loseSocket() {
+	w := v.w
+	w.injected("watcher's socket lost")
+	v.socket = 0
+	w.after(w.between(0, time.Minute), func() {
+		if v.socket == 0 {
+			v.open()
+		}
+	})
+}
+
+// settle has the watcher back.
+func (v *watcher) settle() {
+	if v.socket == 0 {
+		v.open()
+	}
+}

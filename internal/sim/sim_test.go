@@ -1,0 +1,85 @@
+package sim_test
+
+import (
+	"flag"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"presence/internal/sim"
+)
+
+var (
+	seed      = flag.Uint64("seed", 0, "run only the history of this seed, and print it")
+	histories = flag.Uint64("histories", 300, "how many histories to run")
+	first     = flag.Uint64("first", 1, "the first one's seed")
+)
+
+// TestHistories runs histories. The one of a seed, to be read:
+//
+//	go test ./internal/sim -run Histories -v -seed 123
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	if *seed != 0 {
+		result := run(t, *seed, true)
+		t.Logf("\n%s", strings.Join(result.History, "\n"))
+		if result.Violation != "" {
+			t.Errorf("seed %d: %s", *seed, result.Violation)
+		}
+		return
+	}
+	var next, calls atomic.Uint64
+	start := time.Now()
+	t.Run("all", func(t *testing.T) {
+		for range runtime.GOMAXPROCS(0) {
+			t.Run("worker", func(t *testing.T) {
+				t.Parallel()
+				for n := next.Add(1); n <= *histories; n = next.Add(1) {
+					result := run(t, *first+n-1, false)
+					calls.Add(uint64(result.Calls))
+					if result.Violation != "" {
+						report(t, *first+n-1)
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%d histories, %d calls, %v", *histories, calls.Load(), time.Since(start).Round(time.Second))
+}
+
+func run(t *testing.T, seed uint64, keep bool) sim.Result {
+	t.Helper()
+	result, err := sim.Run(sim.Draw(seed), keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// report runs a history that went wrong again and prints its end. On a machine
+// so busy that Redis' client lost patience, it may go right this time.
+func report(t *testing.T, seed uint64) {
+	t.Helper()
+	result := run(t, seed, true)
+	if result.Violation == "" {
+		t.Logf("seed %d went wrong, but not again", seed)
+		return
+	}
+	end := result.History[max(0, len(result.History)-60):]
+	t.Errorf("seed %d: %s\n%s\n...\n%s\nall of it: go test ./internal/sim -run Histories -v -seed %d",
+		seed, result.Violation, result.History[0], strings.Join(end, "\n"), seed)
+}
+
+// A seed says all there is to know about a history.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	for seed := uint64(1); seed <= 20; seed++ {
+		if diff := cmp.Diff(run(t, seed, true), run(t, seed, true)); diff != "" {
+			t.Errorf("seed %d, run twice: %s", seed, diff)
+		}
+	}
+}
