@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"presence"
 	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
 	"presence/internal/local/idp"
@@ -34,7 +35,7 @@ func TestSpoofing(t *testing.T) {
 		}}},
 		"their-session":         {request: request{document: `mutation { connect(url: "https://evil.example/", title: "", sessionId: "tab-of-bob") { userId } }`}},
 		"their-session-beats":   {request: request{document: `mutation { heartbeat(url: "https://evil.example/", title: "", sessionId: "tab-of-bob") { userId } }`}},
-		"their-session-ends":    {request: request{document: `mutation { disconnect(sessionId: "tab-of-bob") { userId } connect(url: "", title: "") { userId } }`}},
+		"their-session-ends":    {request: request{document: `mutation { connect(url: "", title: "", sessionId: "tab-of-bob") { userId } disconnect(sessionId: "tab-of-bob") { userId } }`}},
 		"session-that-is-a-key": {request: request{document: `mutation { connect(url: "", title: "", sessionId: "{0}:s:bob") { userId } }`}},
 		"default-session":       {request: request{document: `mutation { disconnect { userId } connect(url: "", title: "") { userId } }`}},
 	} {
@@ -51,8 +52,14 @@ func TestSpoofing(t *testing.T) {
 			if diff := cmp.Diff(before, w.state("bob")); diff != "" {
 				t.Errorf("bob's presence: -before +after:\n%s", diff)
 			}
-			if online := w.state("mallory").LastSeen != 0; online == tt.refused {
-				t.Errorf("mallory was seen: %t", online)
+			if seen := w.state("mallory").LastSeen != 0; seen == tt.refused {
+				t.Errorf("mallory was seen: %t", seen)
+			}
+			// Bob's session is still bob's: without it, another's end would be his.
+			w.connect("bob", "another", "https://example.com/")
+			w.send(request{token: w.token("bob"), document: `mutation { disconnect(sessionId: "another") { userId } }`})
+			if w.state("bob").Status != presence.Online {
+				t.Error("bob's session was taken from him")
 			}
 		})
 	}
