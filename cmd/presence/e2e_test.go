@@ -48,6 +48,10 @@ func TestStory(t *testing.T) {
 		t.Parallel()
 		story(t, "--redis-url", redistest.Start(t).URL, "--status-redis-url", redistest.Start(t).URL)
 	})
+	t.Run("redis-cluster", func(t *testing.T) {
+		t.Parallel()
+		story(t, "--redis-cluster", "--redis-url", redistest.StartCluster(t))
+	})
 	t.Run("separate-processes", func(t *testing.T) {
 		t.Parallel()
 		bootstrap := filepath.Join(t.TempDir(), "bootstrap")
