@@ -57,11 +57,16 @@ func TestSpoofing(t *testing.T) {
 			if seen := w.state("mallory").LastSeen != 0; seen == tt.refused {
 				t.Errorf("mallory was seen: %t", seen)
 			}
-			// Bob's session is still bob's: without it, another's end would be his.
+			// Bob's session is still bob's, and ends when bob says so.
 			w.connect("bob", "another", "https://example.com/")
-			w.send(request{token: w.token("bob"), document: `mutation { disconnect(sessionId: "another") { userId } }`})
-			if w.state("bob").Status != presence.Online {
-				t.Error("bob's session was taken from him")
+			for _, end := range []struct {
+				session string
+				want    presence.Status
+			}{{"another", presence.Online}, {"tab-of-bob", presence.Offline}} {
+				w.send(request{token: w.token("bob"), document: `mutation { disconnect(sessionId: "` + end.session + `") { userId } }`})
+				if got := w.state("bob").Status; got != end.want {
+					t.Errorf("bob is %s after the end of %s, want %s", got, end.session, end.want)
+				}
 			}
 		})
 	}
