@@ -20,7 +20,7 @@ type store struct {
 // accessString is the Redis ACL of the function's user: the store's keys, and the
 // commands of its scripts and of the client library, which asks for the nodes of
 // a cluster. A test runs the store with just that.
-const accessString = "on ~presence* resetchannels -@all +@read +@write +@scripting +@connection +time +cluster|slots +cluster|shards +command -@dangerous"
+const accessString = "on ~p* resetchannels -@all +@read +@write +@scripting +@connection +time +cluster|slots +cluster|shards +command -@dangerous"
 
 const redisPortDefault = 6379
 

@@ -113,7 +113,7 @@ func commandStats(ctx context.Context, client redis.UniversalClient, command str
 // tags are what the keys of each shard begin with, as redisstore has them.
 var tags = func() (tags [shards]string) {
 	for n := range tags {
-		tags[n] = fmt.Sprintf("presence{%d}", n)
+		tags[n] = fmt.Sprintf("p{%d}", n)
 	}
 	return tags
 }()

@@ -33,7 +33,8 @@ type Options struct {
 	config.Redis
 	// Shards is how many parts the users are spread over.
 	Shards int
-	// Prefix begins every key. Empty means "presence".
+	// Prefix begins every key. Empty means "p", so short because every user online
+	// pays for it.
 	Prefix string
 	// Lease is how long a note is left alone before it is announced again, the
 	// first time. Zero means 5 seconds.
@@ -75,7 +76,7 @@ type shard struct {
 
 // New returns a Store. It does not connect yet; [Store.Ping] does.
 func New(opts Options) (*Store, error) {
-	opts.Prefix = cmp.Or(opts.Prefix, "presence")
+	opts.Prefix = cmp.Or(opts.Prefix, "p")
 	opts.Lease = cmp.Or(opts.Lease, 5*time.Second)
 	opts.Away = cmp.Or(opts.Away, opts.Timeout-opts.Heartbeat)
 	opts.Batch = cmp.Or(opts.Batch, 100)

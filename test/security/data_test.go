@@ -25,7 +25,7 @@ func TestUserIDsAreNoKeys(t *testing.T) {
 	w := newWorld(t, options{})
 	users := []string{
 		"alice", "ALICE", "alice ", " alice", "a\u200blice", "é", "e\u0301", "🦊", "\u202eecila",
-		"{", "}", "{}", "{0}", "}{", "{1}:online", "presence{0}:online", ":s:alice", "s:alice", "alice:p:x", "alice:s:tab",
+		"{", "}", "{}", "{0}", "}{", "{1}:online", "p{0}:online", ":s:alice", "s:alice", "alice:p:x", "alice:s:tab",
 		"*", "?", "[a-z]", "%s%n", "\\", `"`, "'", "alice' ..", "-inf", "+inf", "nan", "0", "1e309", "(1", "KEYS[1]", "ARGV", "nil",
 		"alice\u2028bob", strings.Repeat("{", 128), strings.Repeat("x", 128),
 	}
@@ -54,7 +54,7 @@ func TestUserIDsAreNoKeys(t *testing.T) {
 	check("every other gone", func(i int) bool { return i%2 != 0 })
 
 	// What a cluster hashes is between the first brace and the next after it.
-	key := regexp.MustCompile(`^presence\{0\}:(online|lastseen|outbox|notes|shard|s:.+|p:.+)$`)
+	key := regexp.MustCompile(`^p\{0\}:(online|lastseen|outbox|notes|shard|s:.+|p:.+)$`)
 	for _, name := range redisClient(t, w.redisURL).Keys(t.Context(), "*").Val() {
 		if !key.MatchString(strings.ReplaceAll(name, "\u2028", "")) {
 			t.Errorf("key %q", name)
@@ -228,7 +228,7 @@ func testLog(t *testing.T, redisURL string) {
 	}
 	for shard := range shards {
 		for _, key := range []string{"online", "lastseen", "outbox", "notes", "shard"} {
-			c.Set(t.Context(), fmt.Sprintf("presence{%d}:%s", shard, key), "canary", 0)
+			c.Set(t.Context(), fmt.Sprintf("p{%d}:%s", shard, key), "canary", 0)
 		}
 	}
 	misuse(broken)
