@@ -136,7 +136,7 @@ func userID(n int) string { return fmt.Sprintf("%08x-5f3a-4c1e-9b7d-%012x", uint
 // The pages of the benchmark: 115 bytes of URL and title, and another.
 var (
 	page = presence.Page{
-		URL:   "https://www.example.com/products/garden/furniture/chairs/4711?colour=teak",
+		URL:   "https://www.example.com/products/garden/furniture/chairs/47?colour=teak",
 		Title: "Teak chair, folding - Garden furniture - Ex.",
 	}
 	otherPage = presence.Page{URL: page.URL + "&x", Title: page.Title}
