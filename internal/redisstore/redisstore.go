@@ -13,7 +13,9 @@ package redisstore
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -151,6 +153,7 @@ func (s *Store) Close() error {
 
 // Touch implements [presence.Store].
 func (s *Store) Touch(ctx context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
+	sessionID = short(sessionID)
 	text, changed := sessionID+"\n"+page.URL+"\n"+page.Title, "0"
 	if s.pages != nil {
 		takeover := "0"
@@ -182,6 +185,7 @@ func (s *Store) Touch(ctx context.Context, userID, sessionID string, page presen
 
 // Leave implements [presence.Store].
 func (s *Store) Leave(ctx context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
+	sessionID = short(sessionID)
 	var shown string
 	if s.pages != nil {
 		var err error
@@ -392,6 +396,17 @@ func (s *Store) userKeys(userID string) []string {
 
 func (s *Store) pageKey(userID string) string {
 	return s.shards[shardOf(userID, len(s.shards))].tag + ":p:" + userID
+}
+
+// short returns what a session is kept as. Ids tend to be long and are kept
+// twice for each session online. 40 bits tell the at most 100 of a user apart;
+// whoever looks for two ids that share them mixes up but his own.
+func short(sessionID string) string {
+	if sessionID == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(sessionID))
+	return base64.RawURLEncoding.EncodeToString(sum[:5])
 }
 
 // shardOf spreads users by FNV-1a, inline so that it does not allocate.
