@@ -2,6 +2,8 @@ package infra
 
 import (
 	"archive/zip"
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,24 +35,23 @@ const (
 // the zip's path. The Go toolchain alone does it, offline and without Docker.
 // Equal sources give equal bytes: no paths (-trimpath), no VCS stamp, no file
 // times, so a deployment that changes nothing uploads nothing.
-func buildFunction(dir string) (string, error) {
-	bootstrap := filepath.Join(dir, "bootstrap")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, handlerPackage)
+func buildFunction(ctx context.Context, dir string) (string, error) {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(dir, "bootstrap"), handlerPackage)
 	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("infra: go build %s: %w\n%s", handlerPackage, err, out)
 	}
-	content, err := os.ReadFile(bootstrap)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "function.zip")
-	file, err := os.Create(path)
+	defer func() { _ = root.Close() }()
+	bootstrap, err := root.ReadFile("bootstrap")
 	if err != nil {
 		return "", err
 	}
-	defer file.Close()
-	archive := zip.NewWriter(file)
+	var b bytes.Buffer
+	archive := zip.NewWriter(&b)
 	// Zipped here and not by the CDK, because Lambda needs the executable bit,
 	// which a build on Windows could not set on a file.
 	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate}
@@ -59,10 +60,13 @@ func buildFunction(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := w.Write(content); err != nil {
+	if _, err := w.Write(bootstrap); err != nil {
 		return "", err
 	}
-	return path, archive.Close()
+	if err := archive.Close(); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "function.zip"), root.WriteFile("function.zip", b.Bytes(), 0o600)
 }
 
 // newFunction adds the one function: AppSync's resolver and the sweep.
@@ -97,19 +101,24 @@ func newFunction(stack awscdk.Stack, c Context, zip string, network network, sto
 	environment["AWS_ENDPOINT_URL_EVENTBRIDGE"] = "https://" + *dns
 
 	props := &awslambda.FunctionProps{
-		Description:    jsii.String("Presence API: AppSync's resolver, and the sweep of each minute."),
-		Runtime:        awslambda.Runtime_PROVIDED_AL2023(),
-		Architecture:   awslambda.Architecture_ARM_64(),
-		Handler:        jsii.String("bootstrap"),
-		Code:           awslambda.Code_FromAsset(jsii.String(zip), nil),
-		MemorySize:     jsii.Number(memoryMB),
-		Timeout:        awscdk.Duration_Seconds(jsii.Number(functionTimeout.Seconds())),
-		Environment:    stringMap(environment),
-		Role:           role,
-		LogGroup:       awslogs.LogGroup_FromLogGroupName(stack, jsii.String("FunctionLogGroup"), logs.Ref()),
-		Vpc:            network.vpc,
-		VpcSubnets:     network.subnets,
-		SecurityGroups: &[]awsec2.ISecurityGroup{network.function},
+		Description:  jsii.String("Presence API: AppSync's resolver, and the sweep of each minute."),
+		Runtime:      awslambda.Runtime_PROVIDED_AL2023(),
+		Architecture: awslambda.Architecture_ARM_64(),
+		Handler:      jsii.String("bootstrap"),
+		Code:         awslambda.Code_FromAsset(jsii.String(zip), nil),
+		MemorySize:   jsii.Number(memoryMB),
+		Timeout:      awscdk.Duration_Seconds(jsii.Number(functionTimeout.Seconds())),
+		Environment:  stringMap(environment),
+		Role:         role,
+		LogGroup:     awslogs.LogGroup_FromLogGroupName(stack, jsii.String("FunctionLogGroup"), logs.Ref()),
+		// The lines START, END and REPORT of each run would cost more than the run
+		// itself. Only the JSON format lets one leave them out; it takes metrics and
+		// log lines, JSON both, as they are written.
+		LoggingFormat:    awslambda.LoggingFormat_JSON,
+		SystemLogLevelV2: awslambda.SystemLogLevel_WARN,
+		Vpc:              network.vpc,
+		VpcSubnets:       network.subnets,
+		SecurityGroups:   &[]awsec2.ISecurityGroup{network.function},
 		// A run that comes late is the next minute's, and one that failed is made
 		// good by the next: nothing is gained by trying again.
 		MaxEventAge:   awscdk.Duration_Minutes(jsii.Number(1)),

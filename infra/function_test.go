@@ -138,7 +138,7 @@ func TestReproducible(t *testing.T) {
 	t.Parallel()
 	var packages [2][]byte
 	for i := range packages {
-		path, err := infra.BuildFunction(t.TempDir())
+		path, err := infra.BuildFunction(t.Context(), t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}

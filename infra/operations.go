@@ -43,30 +43,54 @@ func newOperations(stack awscdk.Stack, c Context, api awsappsync.CfnGraphQLApi, 
 	second := 1000.0
 
 	alarms := []alarm{
-		{name: "Unannounced", metric: own(metrics.OldestUnannounced, "Maximum"), above: 120 * second, minutes: 3,
-			description: "Subscribers have not been told of a change for two minutes."},
-		{name: "Sweep", metric: own(metrics.SweepDuration, "Maximum"), above: 10 * second, minutes: 3, missing: awscloudwatch.TreatMissingData_BREACHING,
-			description: "Nothing sweeps, or a pass takes over ten seconds: nobody goes offline in time."},
-		{name: "DeadLetters", metric: letter, minutes: 1,
-			description: "EventBridge could not hand announcements to AppSync."},
-		{name: "PublishFailures", metric: own(metrics.PublishFailures, "Sum"), minutes: 5,
-			description: "EventBridge has not taken events for five minutes."},
-		{name: "Unavailable", metric: operations(presence.Unavailable), above: 5, minutes: 3,
-			description: "Callers are told to try again: Redis or EventBridge is out of reach."},
-		{name: "Internal", metric: operations(presence.Internal), minutes: 1,
-			description: "A defect: the cause is in the function's log."},
-		{name: "Errors", metric: ratio(lambda("Errors", "Sum"), lambda("Invocations", "Sum")), above: 10, minutes: 5,
-			description: "Over ten percent of the function's runs end in an error, those refused as invalid among them."},
-		{name: "Throttles", metric: lambda("Throttles", "Sum"), minutes: 1,
-			description: "Runs of the function were refused for lack of concurrency."},
-		{name: "Duration", metric: lambda("Duration", "Maximum"), above: 0.97 * second * functionTimeout.Seconds(), minutes: 3,
-			description: "Runs of the function are about to be cut off by its timeout."},
-		{name: "Latency", metric: appSync("Latency", "p99"), above: second, minutes: 5,
-			description: "One call in a hundred takes over a second."},
-		{name: "ServerErrors", metric: appSync("5XXError", "Sum"), minutes: 3,
-			description: "AppSync itself fails."},
-		{name: "MessagesHeldUp", metric: sum(appSync("InboundMessageDelayed", "Sum"), appSync("InboundMessageDropped", "Sum")), minutes: 1,
-			description: "AppSync delays or drops what subscribers should get: a quota is exceeded."},
+		{
+			name: "Unannounced", metric: own(metrics.OldestUnannounced, "Maximum"), above: 120 * second, minutes: 3,
+			description: "Subscribers have not been told of a change for two minutes.",
+		},
+		{
+			name: "Sweep", metric: own(metrics.SweepDuration, "Maximum"), above: 10 * second, minutes: 3, missing: awscloudwatch.TreatMissingData_BREACHING,
+			description: "Nothing sweeps, or a pass takes over ten seconds: nobody goes offline in time.",
+		},
+		{
+			name: "DeadLetters", metric: letter, minutes: 1,
+			description: "EventBridge could not hand announcements to AppSync.",
+		},
+		{
+			name: "PublishFailures", metric: own(metrics.PublishFailures, "Sum"), minutes: 5,
+			description: "EventBridge has not taken events for five minutes.",
+		},
+		{
+			name: "Unavailable", metric: operations(presence.Unavailable), above: 5, minutes: 3,
+			description: "Callers are told to try again: Redis or EventBridge is out of reach.",
+		},
+		{
+			name: "Internal", metric: operations(presence.Internal), minutes: 1,
+			description: "A defect: the cause is in the function's log.",
+		},
+		{
+			name: "Errors", metric: ratio(lambda("Errors", "Sum"), lambda("Invocations", "Sum")), above: 10, minutes: 5,
+			description: "Over ten percent of the function's runs end in an error, those refused as invalid among them.",
+		},
+		{
+			name: "Throttles", metric: lambda("Throttles", "Sum"), minutes: 1,
+			description: "Runs of the function were refused for lack of concurrency.",
+		},
+		{
+			name: "Duration", metric: lambda("Duration", "Maximum"), above: 0.97 * second * functionTimeout.Seconds(), minutes: 3,
+			description: "Runs of the function are about to be cut off by its timeout.",
+		},
+		{
+			name: "Latency", metric: appSync("Latency", "p99"), above: second, minutes: 5,
+			description: "One call in a hundred takes over a second.",
+		},
+		{
+			name: "ServerErrors", metric: appSync("5XXError", "Sum"), minutes: 3,
+			description: "AppSync itself fails.",
+		},
+		{
+			name: "MessagesHeldUp", metric: sum(appSync("InboundMessageDelayed", "Sum"), appSync("InboundMessageDropped", "Sum")), minutes: 1,
+			description: "AppSync delays or drops what subscribers should get: a quota is exceeded.",
+		},
 	}
 	dashboard := awscloudwatch.NewDashboard(stack, jsii.String("Dashboard"), &awscloudwatch.DashboardProps{
 		DashboardName: stack.StackName(), DefaultInterval: awscdk.Duration_Hours(jsii.Number(3)),

@@ -78,12 +78,18 @@ func newStore(stack awscdk.Stack, c Context, n network) store {
 		Engine:                      jsii.String("valkey"),
 		EngineVersion:               jsii.String("8.0"),
 		CacheNodeType:               &c.RedisNodeType,
-		NumCacheClusters:            jsii.Number(2),
-		AutomaticFailoverEnabled:    jsii.Bool(true),
-		MultiAzEnabled:              jsii.Bool(true),
-		AtRestEncryptionEnabled:     jsii.Bool(true),
-		TransitEncryptionEnabled:    jsii.Bool(true),
-		TransitEncryptionMode:       jsii.String("required"),
+		// A full cache must say so: by default ElastiCache would make room by dropping
+		// what has a time to live, which is users' sessions and pages.
+		CacheParameterGroupName: awselasticache.NewCfnParameterGroup(stack, jsii.String("CacheParameters"), &awselasticache.CfnParameterGroupProps{
+			CacheParameterGroupFamily: jsii.String("valkey8"), Description: jsii.String("Presence cache"),
+			Properties: map[string]string{"maxmemory-policy": "noeviction"},
+		}).Ref(),
+		NumCacheClusters:         jsii.Number(2),
+		AutomaticFailoverEnabled: jsii.Bool(true),
+		MultiAzEnabled:           jsii.Bool(true),
+		AtRestEncryptionEnabled:  jsii.Bool(true),
+		TransitEncryptionEnabled: jsii.Bool(true),
+		TransitEncryptionMode:    jsii.String("required"),
 		CacheSubnetGroupName: awselasticache.NewCfnSubnetGroup(stack, jsii.String("CacheSubnets"), &awselasticache.CfnSubnetGroupProps{
 			Description: jsii.String("Presence cache"), SubnetIds: &subnets,
 		}).Ref(),

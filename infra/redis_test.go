@@ -56,8 +56,15 @@ func TestAccessString(t *testing.T) {
 		client := redis.NewClient(opts)
 		defer client.Close()
 		for _, command := range [][]any{
-			{"get", "somebody-elses"}, {"set", "somebody-elses", 1}, {"keys", "*"}, {"flushall"}, {"config", "get", "*"},
-			{"acl", "list"}, {"publish", "presence", "x"}, {"shutdown"}, {"replicaof", "no", "one"},
+			{"get", "somebody-elses"},
+			{"set", "somebody-elses", 1},
+			{"keys", "*"},
+			{"flushall"},
+			{"config", "get", "*"},
+			{"acl", "list"},
+			{"publish", "presence", "x"},
+			{"shutdown"},
+			{"replicaof", "no", "one"},
 		} {
 			if err := client.Do(t.Context(), command...).Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 				t.Errorf("%v: got %v, want it refused", command, err)

@@ -3,6 +3,7 @@
 package infra
 
 import (
+	"context"
 	"os"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 
 // NewStack adds the stack to app, and the checks of cdk-nag to the stack. It
 // builds the function on the way.
-func NewStack(app awscdk.App, c Context) (awscdk.Stack, error) {
+func NewStack(ctx context.Context, app awscdk.App, c Context) (awscdk.Stack, error) {
 	schema, err := Schema(presence.Schema)
 	if err != nil {
 		return nil, err
@@ -25,8 +26,10 @@ func NewStack(app awscdk.App, c Context) (awscdk.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) // The CDK has its copy by then.
-	zip, err := buildFunction(dir)
+	// The CDK has its copy by then. What can not be removed is left in the
+	// system's folder for such things.
+	defer func() { _ = os.RemoveAll(dir) }()
+	zip, err := buildFunction(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -136,6 +136,8 @@ func TestFunction(t *testing.T) {
 				equal(t, "logs", []any{logs.prop("RetentionInDays"), logs.DeletionPolicy}, []any{30.0, "Delete"})
 			}
 		}
+		equal(t, "log format", function.prop("LoggingConfig", "LogFormat"), "JSON")
+		equal(t, "logs of Lambda itself", function.prop("LoggingConfig", "SystemLogLevel"), "WARN")
 		logs, _ := tm.target(function.prop("LoggingConfig", "LogGroup"))
 		if logs == nil || logs.Type != "AWS::Logs::LogGroup" {
 			t.Error("the function's log group is not the stack's")
@@ -290,6 +292,8 @@ func TestRedis(t *testing.T) {
 			} {
 				equal(t, property, nodes[0].prop(property), value)
 			}
+			parameters, _ := tm.target(nodes[0].prop("CacheParameterGroupName"))
+			equal(t, "parameters", parameters.prop("Properties"), map[string]any{"maxmemory-policy": "noeviction"})
 		default:
 			// A serverless cache is encrypted at rest and in transit whatever one says.
 			equal(t, "caches", []int{len(serverless), len(nodes)}, []int{1, 0})

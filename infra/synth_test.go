@@ -89,7 +89,7 @@ var assemblies = func() map[string]func() (assembly, error) {
 			}
 			files, err := filepath.Glob(filepath.Join(dir, "*.template.json"))
 			if err != nil || len(files) != 1 {
-				return assembly{}, fmt.Errorf("templates: %v %v", files, err)
+				return assembly{}, fmt.Errorf("%d templates: %w", len(files), err)
 			}
 			b, err := os.ReadFile(files[0])
 			if err != nil {

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -12,7 +13,7 @@ import (
 )
 
 func main() {
-	err := synth()
+	err := synth(context.Background())
 	jsii.Close()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -20,14 +21,14 @@ func main() {
 	}
 }
 
-func synth() error {
+func synth(ctx context.Context) error {
 	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false)})
 	values, _ := app.Node().GetAllContext(nil).(map[string]any)
 	c, err := infra.ParseContext(values)
 	if err != nil {
 		return err
 	}
-	if _, err := infra.NewStack(app, c); err != nil {
+	if _, err := infra.NewStack(ctx, app, c); err != nil {
 		return err
 	}
 	app.Synth(nil)
