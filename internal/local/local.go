@@ -233,8 +233,8 @@ func startAppSync(l net.Listener, base string, opts Options, function appsync.In
 	if err != nil {
 		return nil, "", err
 	}
-	certificate = filepath.Join(os.TempDir(), "presence-"+rand.Text()+".pem")
-	if err := os.WriteFile(certificate, pem, 0o600); err != nil {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if certificate, err = writeCertificate(port, pem); err != nil {
 		return nil, "", err
 	}
 	stopServer := serve(appsync.NewListener(l, cert), appsync.NewHTTPServer(mux), api.Close, failed, opts.Logger)
@@ -243,6 +243,21 @@ func startAppSync(l net.Listener, base string, opts Options, function appsync.In
 		// A file nobody misses: that it can not be removed is no failure.
 		_ = os.Remove(certificate)
 	}, certificate, nil
+}
+
+// writeCertificate writes what clients have to trust to the same file each time,
+// so that they need to be told once, and a server that is killed leaves no more
+// than one behind.
+func writeCertificate(port string, pem []byte) (path string, err error) {
+	path = filepath.Join(os.TempDir(), "presence-"+port+".pem")
+	// Made anew: what is there may be a link that somebody else has put there.
+	_ = os.Remove(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the name is ours
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(pem)
+	return path, errors.Join(err, f.Close())
 }
 
 // clientID is the app client of our own issuer's tokens.
