@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/redis/go-redis/v9/logging"
 
 	"presence/internal/config"
 	"presence/internal/eventbus"
@@ -19,6 +20,7 @@ import (
 
 func main() {
 	slog.SetDefault(lambdacontext.NewLogger())
+	logging.Disable() // go-redis' own lines are no JSON, and its errors reach us anyway
 	handler, err := newHandler()
 	if err != nil {
 		slog.Error("not started", "cause", err)

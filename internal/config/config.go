@@ -38,9 +38,10 @@ type Redis struct {
 	RedisCluster   bool   `env:"PRESENCE_REDIS_CLUSTER" help:"Both are Redis Clusters."`
 	// RedisIAMUser and RedisIAMCache turn on ElastiCache IAM authentication, as
 	// that user of that cache; RedisIAMServerless says it is a serverless one.
-	RedisIAMUser       string `env:"PRESENCE_REDIS_IAM_USER" help:"ElastiCache user to authenticate as by IAM."`
-	RedisIAMCache      string `env:"PRESENCE_REDIS_IAM_CACHE" help:"ElastiCache cache or replication group the IAM user belongs to."`
-	RedisIAMServerless bool   `env:"PRESENCE_REDIS_IAM_SERVERLESS" help:"The IAM user's cache is a serverless one."`
+	// Only the function does that: they are no flags of the command line.
+	RedisIAMUser       string `env:"PRESENCE_REDIS_IAM_USER" kong:"-"`
+	RedisIAMCache      string `env:"PRESENCE_REDIS_IAM_CACHE" kong:"-"`
+	RedisIAMServerless bool   `env:"PRESENCE_REDIS_IAM_SERVERLESS" kong:"-"`
 }
 
 // FromEnv parses the process environment and validates the result.

@@ -36,9 +36,6 @@ func startFunction(ctx context.Context, opts Options, recorder *recorder) (_ lam
 			stop()
 		}
 	}()
-	if opts.RedisIAMUser != "" {
-		return nil, stop, presence.Errorf(presence.InvalidArgument, "Only the Lambda function can show ElastiCache an IAM user: leave it out here.")
-	}
 	if opts.RedisURL == "" {
 		if opts.RedisCluster || opts.StatusRedisURL != "" {
 			return nil, stop, presence.Errorf(presence.InvalidArgument, "The embedded Redis is one, and no cluster: give the URL of another.")

@@ -118,7 +118,6 @@ func TestRefusals(t *testing.T) {
 		"no-redis-url":     {func(o *local.Options) { o.RedisURL = "nonsense" }, presence.InvalidArgument, "Redis URL"},
 		"no-issuer-url":    {func(o *local.Options) { o.Issuer = "nonsense" }, presence.InvalidArgument, "nonsense"},
 		"no-cluster":       {func(o *local.Options) { o.RedisCluster = true }, presence.InvalidArgument, "embedded Redis"},
-		"redis-iam":        {func(o *local.Options) { o.RedisIAMUser, o.RedisIAMCache = "a", "b" }, presence.InvalidArgument, "ElastiCache"},
 		"no-second-redis":  {func(o *local.Options) { o.StatusRedisURL = "redis://127.0.0.1:1" }, presence.InvalidArgument, "embedded Redis"},
 		"a-thousand-parts": {func(o *local.Options) { o.Shards = 5000 }, presence.InvalidArgument, "shards"},
 	} {
