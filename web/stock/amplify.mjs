@@ -1,7 +1,7 @@
-import { region } from './suite.mjs';
+import { library, region } from './suite.mjs';
 
 /** The suite's client on Amplify 6, of whichever version. */
-export const amplify6 = (Amplify, generateClient) => ({
+export const amplify6 = (Amplify, generateClient, Hub) => ({
   modes: ['userPool', 'iam'],
   restores: true,
   connect(mode, { endpoint, token, credentials }) {
@@ -24,6 +24,7 @@ export const amplify6 = (Amplify, generateClient) => ({
     );
     const client = generateClient();
     return {
+      adapted: library.fromAmplify(client, Hub),
       request: async (query, variables) => (await client.graphql({ query, variables })).data,
       subscribe(query, variables, next, error) {
         const subscription = client.graphql({ query, variables }).subscribe({ next: ({ data }) => next(data), error });

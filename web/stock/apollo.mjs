@@ -1,4 +1,4 @@
-import { region } from './suite.mjs';
+import { library, region } from './suite.mjs';
 
 /** The suite's client on Apollo with AppSync's links, of whichever version. */
 export const apollo = (
@@ -18,6 +18,7 @@ export const apollo = (
       defaultOptions: { query: { fetchPolicy: 'no-cache' }, mutate: { fetchPolicy: 'no-cache' } },
     });
     return {
+      adapted: library.fromApollo(client, gql),
       async request(source, variables) {
         const document = gql(source);
         const { data } = source.startsWith('mutation')

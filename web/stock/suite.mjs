@@ -5,6 +5,9 @@ import { inspect } from 'node:util';
 import { WebSocket } from 'ws';
 import { eventually, Server } from '../testing/server.mjs';
 
+/** Our client library, built: its adapters are for these very clients. */
+export const library = await import('../client/dist/index.js');
+
 // Documents as an application would write them. Apollo adds __typename.
 const fields = 'userId status url title lastSeen asOf expiresAt heartbeatIntervalMs';
 const STATUSES = `query Statuses($userIds: [ID!]!) { statuses(userIds: $userIds) { ${fields} } }`;
@@ -45,8 +48,9 @@ globalThis.WebSocket = Socket;
  * { endpoint, token, credentials }, token being a function that resolves to a
  * JWT. The client has request(document, variables), which resolves to the data or
  * rejects, and subscribe(document, variables, next, error), which returns what
- * ends it; signIn, if it keeps a token, gets a new one. restores says that the
- * client subscribes again by itself.
+ * ends it; signIn, if it keeps a token, gets a new one; adapted, if there is an
+ * adapter in our library, is itself in that. restores says that the client
+ * subscribes again by itself.
  */
 export function suite(name, { modes, restores, connect }) {
   before(async () => {
@@ -154,6 +158,34 @@ export function suite(name, { modes, restores, connect }) {
       await eventually('an error', () => errors.length);
       assert.match(inspect(errors[0], { depth: 5 }), /Unauthorized|Connection failed|Connection handshake error/);
       stop();
+    });
+
+    test(`${name} ${mode}: our library's adapter tells all it has to`, async (t) => {
+      const { adapted } = await client();
+      if (!adapted) return t.skip('no adapter');
+      const log = [];
+      const stop = adapted.subscribe(
+        ON_STATUS,
+        { userId: 'erin' },
+        {
+          ready: () => log.push('ready'),
+          next: ({ onStatus }) => log.push(onStatus.title),
+          lost: () => log.push('lost'),
+          error: () => log.push('error'),
+        },
+      );
+      await eventually('ready', () => log.includes('ready'));
+      await change('erin');
+      await eventually('news', () => log.includes('erin'));
+      const { statuses } = await adapted.request(STATUSES, { userIds: ['erin'] });
+      assert.equal(statuses[0].title, 'erin');
+      assert.deepEqual(log, ['ready', 'erin']);
+      await server.stop('SIGKILL');
+      await eventually('the loss', () => log.includes(restores ? 'lost' : 'error'), 60_000);
+      await server.start();
+      if (restores) await eventually('ready again', () => log.lastIndexOf('ready') > log.lastIndexOf('lost'), 90_000);
+      stop();
+      await assert.rejects(async () => (await broken()).adapted.request(STATUSES, { userIds: ['erin'] }));
     });
 
     test(`${name} ${mode}: reconnects after the server restarts`, async () => {

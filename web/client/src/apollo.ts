@@ -9,6 +9,11 @@ export interface ApolloClient<Document> {
   };
 }
 
+// Apollo 4 keeps the link's word that a subscription is accepted to itself. Most
+// are by the first of these times; by the second the link has given up, and said
+// so, on one that is not.
+const assumed = [1_000, 16_000];
+
 /**
  * fromApollo adapts an Apollo client whose link is AppSync's
  * (aws-appsync-subscription-link 3 or 4):
@@ -32,9 +37,12 @@ export function fromApollo<Document>(client: ApolloClient<Document>, gql: (sourc
     },
     subscribe<T>(source: string, variables: Record<string, unknown>, observer: Observer<T>) {
       let open = true;
+      const timers = assumed.map((ms) => setTimeout(() => observer.ready(), ms));
+      const certain = () => timers.forEach(clearTimeout);
       const fail = (cause: unknown) => {
         if (!open) return;
         open = false;
+        certain();
         observer.error(cause);
       };
       const subscription = client
@@ -50,7 +58,9 @@ export function fromApollo<Document>(client: ApolloClient<Document>, gql: (sourc
             if (!open) return;
             const { data, extensions, error } = result as { data?: T; extensions?: { controlMsgType?: string }; error?: unknown };
             if (extensions?.controlMsgType) {
-              if (extensions.controlMsgType === 'CONNECTED') observer.ready();
+              if (extensions.controlMsgType !== 'CONNECTED') return;
+              certain();
+              observer.ready();
             } else if (error) fail(error);
             else if (data) observer.next(data);
           },
@@ -59,6 +69,7 @@ export function fromApollo<Document>(client: ApolloClient<Document>, gql: (sourc
         });
       return () => {
         open = false;
+        certain();
         subscription.unsubscribe();
       };
     },

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { fromAmplify, fromApollo } from '../src/index.ts';
 import { ON_STATUS } from '../src/operations.ts';
 
@@ -115,6 +115,28 @@ test('Apollo: the link’s own message tells of acceptance', () => {
   messages.emit('next', { data: { onStatus: null } });
   expect(one.log).toHaveLength(2);
   expect(messages.observers.size).toBe(0);
+});
+
+test('Apollo: where the link’s own message is swallowed acceptance is assumed, until the link gives up', async () => {
+  vi.useFakeTimers();
+  try {
+    const { client, messages } = apollo();
+    const one = observer();
+    client.subscribe(ON_STATUS, { userId: 'bob' }, one);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(one.log).toEqual(['ready', 'ready']);
+    for (const outcome of ['told', 'failed'] as const) {
+      const other = observer();
+      client.subscribe(ON_STATUS, { userId: 'bob' }, other);
+      messages.emit(
+        ...(outcome === 'told' ? (['next', { extensions: { controlMsgType: 'CONNECTED' } }] as const) : (['error', 'closed'] as const)),
+      );
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(other.log).toEqual([outcome === 'told' ? 'ready' : 'closed']);
+    }
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test.each([
