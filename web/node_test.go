@@ -1,8 +1,6 @@
 package web_test
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -11,32 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-// The parts of this folder that are not Go are tested by their own tools, with
-// the command that a user runs as the server. What Node needs is installed on
-// the way, as the lock files say.
-
-// The client library's own tests.
-func TestClient(t *testing.T) {
-	t.Parallel()
-	dir := packages(t, ".")
-	run(t, dir, nil, "npm", "run", "--silent", "check")
-	run(t, dir, nil, "npm", "run", "--silent", "test")
-}
-
-// The files that are embedded are the ones their sources make.
-func TestBuild(t *testing.T) {
-	t.Parallel()
-	dir := packages(t, ".")
-	made := t.TempDir()
-	run(t, dir, nil, "npm", "run", "--silent", "build", "--", "--outDir", made, "--logLevel", "warn")
-	if diff := cmp.Diff(files(t, made), files(t, "dist")); diff != "" {
-		t.Errorf("dist is out of date, run npm run build in web (-made +embedded):\n%s", diff)
-	}
-}
+// What is tested here takes Node and the command that a user runs as the server.
+// What Node needs is installed on the way, as the lock files say. The client
+// library's own tests are npm's to run.
 
 // The pages, in a real browser.
 func TestBrowser(t *testing.T) {
@@ -49,7 +26,7 @@ func TestBrowser(t *testing.T) {
 // AppSync's clients as they come, each with packages of its own.
 func TestStockClients(t *testing.T) {
 	t.Parallel()
-	packages(t, ".")
+	run(t, packages(t, "."), nil, "npm", "run", "--silent", "prepack", "-w", "client")
 	for _, client := range []string{"amplify-5", "amplify-6", "amplify-6.0", "apollo-3", "apollo-4"} {
 		t.Run(client, func(t *testing.T) {
 			dir := packages(t, filepath.Join("stock", client))
@@ -169,23 +146,4 @@ func touchSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// files returns the hash of each file of a folder.
-func files(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	hashes := map[string]string{}
-	root := os.DirFS(dir)
-	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := fs.ReadFile(root, path)
-		hashes[path] = fmt.Sprintf("%x", sha256.Sum256(content))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return hashes
 }

@@ -16,14 +16,15 @@ const example = (query: string, variables?: Record<string, unknown>) => ({ query
 /** The tabs a new visitor finds: one for each thing the API does. */
 export const examples = [
   example(
-    `# Who is there? Users nobody has ever seen are offline.
+    `# Who is there? Users never seen are offline.
 query Statuses {
   statuses(userIds: ["alice", "bob"]) ${fields}
 }
 `,
   ),
   example(
-    `# Start it, then run Connect as alice in a second window, or open the live page.
+    `# Start it. Then run Connect in a second window,
+# or open the live page as alice.
 subscription OnStatus($userId: ID!) {
   onStatus(userId: $userId) ${fields}
 }
@@ -31,8 +32,9 @@ subscription OnStatus($userId: ID!) {
     { userId: 'alice' },
   ),
   example(
-    `# You opened a page, or its URL changed. Subscribers are told the fields
-# selected here, so select them all.
+    `# You opened a page, or its URL changed.
+# Subscribers are told the fields selected here,
+# so select them all.
 mutation Connect($url: String!, $title: String!, $sessionId: ID) {
   connect(url: $url, title: $title, sessionId: $sessionId) ${fields}
 }
@@ -40,8 +42,8 @@ mutation Connect($url: String!, $title: String!, $sessionId: ID) {
     page,
   ),
   example(
-    `# You are still there. Send it every heartbeatIntervalMs, or you are
-# offline at expiresAt.
+    `# You are still there. Without it you are offline
+# at expiresAt.
 mutation Heartbeat($url: String!, $title: String!, $sessionId: ID) {
   heartbeat(url: $url, title: $title, sessionId: $sessionId) ${fields}
 }
@@ -49,7 +51,8 @@ mutation Heartbeat($url: String!, $title: String!, $sessionId: ID) {
     page,
   ),
   example(
-    `# You closed the page. With graceMs nobody is told if you are back by then.
+    `# You closed the page. With graceMs, nobody is told
+# if you are back by then.
 mutation Disconnect($sessionId: ID, $graceMs: Int) {
   disconnect(sessionId: $sessionId, graceMs: $graceMs) ${fields}
 }

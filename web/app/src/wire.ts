@@ -7,8 +7,16 @@ const most = 200;
 function summary(message: unknown): string {
   const presence = findPresence(message);
   if (presence) return [presence.userId, presence.status, presence.title].filter(Boolean).join(' · ');
-  const error = (message as { errors?: { message: string }[] } | null)?.errors?.[0];
-  return error ? error.message : '';
+  const { errors, payload, userIds, title, data } = (message ?? {}) as {
+    errors?: { message: string }[];
+    payload?: { data?: string };
+    userIds?: string[];
+    title?: string;
+    data?: { statuses?: Seen[] } | null;
+  };
+  if (errors?.[0]) return errors[0].message;
+  if (typeof payload?.data === 'string') return (JSON.parse(payload.data) as { variables: { userId: string } }).variables.userId;
+  return userIds?.join(', ') ?? data?.statuses?.map(({ userId, status }) => `${userId} ${status}`).join(', ') ?? title ?? '';
 }
 
 interface Seen {
