@@ -36,3 +36,6 @@ synth: ## synthesize the CloudFormation template
 
 web: ## rebuild the browser client, console and live page
 	cd web && npm ci --no-audit --no-fund && npm run build
+
+screenshots: ## make the README's pictures anew
+	cd web && npm ci --no-audit --no-fund && npm run screenshots
