@@ -123,7 +123,7 @@ func (s *Server) until(limit time.Duration, ready func(context.Context, *redis.C
 // port, which is 10,000 more.
 func freePort() (int, error) {
 	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			return 0, fmt.Errorf("redisserver: %w", err)
 		}
