@@ -94,7 +94,6 @@ func (m *Model) Touch(_ context.Context, userID, sessionID string, page presence
 	shown := u.expires[u.owner] > now
 	takes := reason == presence.ReasonConnect || !shown || u.owner == sessionID
 	changed := takes && (!shown || u.page != page)
-	maps.DeleteFunc(u.expires, func(_ string, expires presence.Time) bool { return expires <= now })
 	u.expires[sessionID] = now + millis(m.Timeout)
 	if takes {
 		u.page, u.owner = page, sessionID
@@ -117,14 +116,9 @@ func (m *Model) Leave(_ context.Context, userID, sessionID string, grace time.Du
 	defer m.mu.Unlock()
 	u, now := m.begin(userID)
 	written := false
-	if expires, ok := u.expires[sessionID]; ok && u.online {
-		if u.end() > now {
-			u.seen = now
-		}
+	if expires := u.expires[sessionID]; expires > now {
+		u.seen = now
 		u.expires[sessionID] = min(expires, now+millis(grace))
-		if u.expires[sessionID] <= now {
-			delete(u.expires, sessionID)
-		}
 		if written = u.end() <= now; written {
 			u.online = false
 			u.write(m.asOf, now+millis(m.Lease), presence.ReasonDisconnect)
@@ -179,7 +173,7 @@ func (m *Model) Sweep(context.Context) (presence.Sweep, error) {
 			sweep.Expired++
 		}
 		if u.note != 0 && u.due <= now {
-			u.due = now + max(millis(m.Lease), min(now-u.note, millis(longestLease)))
+			u.due = now + min(max(now-u.note, millis(m.Lease)), millis(longestLease))
 			sweep.Due = append(sweep.Due, m.state(id, u, now))
 		}
 		if !u.online && u.seen <= now-millis(m.Retention) {

@@ -20,7 +20,7 @@ var seldom = presence.Timing{Heartbeat: 10 * time.Second, Timeout: 25 * time.Sec
 func newStore(t *testing.T) (store *redisstore.Store, url string, advance func(time.Duration)) {
 	t.Helper()
 	url, advance = redistest.Embedded(t)
-	store, err := redisstore.New(redisstore.Options{Timing: seldom, Redis: config.Redis{RedisURL: url}, Shards: 1})
+	store, err := redisstore.New(redisstore.Options{Timing: seldom, Redis: config.Redis{RedisURL: url}, Shards: 1, Prefix: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestAsOfAfterFailover(t *testing.T) {
 	}
 	client := redis.NewClient(opts)
 	defer client.Close()
-	if err := client.ZAdd(t.Context(), "presence{0}:online", redis.Z{Score: float64(before.AsOf), Member: "alice"}).Err(); err != nil {
+	if err := client.ZAdd(t.Context(), "test{0}:online", redis.Z{Score: float64(before.AsOf), Member: "alice"}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	advance(2 * time.Second)

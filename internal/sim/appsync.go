@@ -233,7 +233,10 @@ func (v *watcher) query() {
 func (v *watcher) push(p presence.Presence) {
 	w := v.w
 	if v.socket == 0 || w.fault("push lost", w.PushLost) {
-		v.taint(p.UserID)
+		// Who queries before subscribing does not know of having missed anything.
+		if !w.Naive.QueryFirst {
+			v.taint(p.UserID)
+		}
 		return
 	}
 	socket := v.socket

@@ -14,7 +14,7 @@ if tracked then
 elseif session ~= '' then
   last = nil
 end
-if not beat or not last then
+if not beat or not last or last + timeout <= now then
   return { read(user, timeout, KEYS[7]), 0, 0 }
 end
 
@@ -32,19 +32,16 @@ if tracked then
   end
   newest = tonumber(call('ZREVRANGE', KEYS[6], 0, 0, 'WITHSCORES')[2] or 0)
 end
-local seen = beat + timeout > now and now or beat
 
 if newest + timeout > now then
   newest = math.min(newest, beat)
   call('ZADD', ONLINE, ms(newest), user)
-  if newest < beat then
-    call('ZADD', LASTSEEN, 'GT', ms(seen), user)
-  end
-  return { state(asOf, seen, newest + timeout, KEYS[7] and call('GET', KEYS[7])), 0, 0 }
+  call('ZADD', LASTSEEN, 'GT', ms(now), user)
+  return { state(asOf, now, newest + timeout, KEYS[7] and call('GET', KEYS[7])), 0, 0 }
 end
 
 call('ZREM', ONLINE, user)
-call('ZADD', LASTSEEN, 'GT', ms(seen), user)
+call('ZADD', LASTSEEN, 'GT', ms(now), user)
 call('DEL', KEYS[6])
 note(user, asOf, 'disconnect', now + lease)
-return { state(asOf, seen, 0), asOf, 1 }
+return { state(asOf, now, 0), asOf, 1 }
