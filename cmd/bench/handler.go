@@ -58,7 +58,7 @@ func measureHandler(ctx context.Context, b *bench) error {
 			}
 		}
 		for _, n := range []int{1, 8, 64} {
-			r, err := b.race(ctx, n, ops...)
+			r, err := w.race(ctx, b, n, ops...)
 			if err != nil {
 				return err
 			}
@@ -71,6 +71,7 @@ func measureHandler(ctx context.Context, b *bench) error {
 			b.add(figure{name + "throughput", ours.Rate, "calls/s", least.Rate, throughput})
 			b.add(figure{name + "p50", micros(ours.P50), "µs", micros(least.P50), target{}})
 			b.add(figure{name + "p99", micros(ours.P99), "µs", micros(least.P99), tail})
+			b.add(figure{name + "cpu", micros(ours.CPU), "µs/call", micros(least.CPU), target{}})
 			if job.plain != nil {
 				b.add(figure{name + "of-plain-commands", ours.Rate, "calls/s", r[2].Rate, target{}})
 			}

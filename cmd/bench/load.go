@@ -15,8 +15,11 @@ type operation func(ctx context.Context, caller, n int) error
 
 // result is what callers experienced.
 type result struct {
+	calls    int64
 	Rate     float64 // calls/s of all callers together
 	P50, P99 time.Duration
+	// CPU is what a call took of the callers' process and of Redis.
+	CPU time.Duration
 }
 
 // load has callers do op one call after the other, for a while.
@@ -58,25 +61,35 @@ func summary(elapsed time.Duration, histograms ...*hdrhistogram.Histogram) resul
 		all.Merge(h)
 	}
 	return result{
-		Rate: float64(all.TotalCount()) / elapsed.Seconds(),
-		P50:  time.Duration(all.ValueAtPercentile(50)),
-		P99:  time.Duration(all.ValueAtPercentile(99)),
+		calls: all.TotalCount(),
+		Rate:  float64(all.TotalCount()) / elapsed.Seconds(),
+		P50:   time.Duration(all.ValueAtPercentile(50)),
+		P99:   time.Duration(all.ValueAtPercentile(99)),
 	}
 }
 
 // race measures several operations in turns, so that what else the machine
 // does meets all of them, and returns the median round of each.
-func (b *bench) race(ctx context.Context, callers int, ops ...operation) ([]result, error) {
+func (w *world) race(ctx context.Context, b *bench, callers int, ops ...operation) ([]result, error) {
 	rounds, while := pick(b, 7, 1), pick(b, time.Second, 200*time.Millisecond)
 	all := make([][]result, len(ops))
 	for round := range rounds {
 		for i := range ops {
 			// Each goes first in some rounds.
 			i = (i + round) % len(ops)
+			before, err := w.cpuTime()
+			if err != nil {
+				return nil, err
+			}
 			r, err := load(ctx, callers, while, ops[i])
 			if err != nil {
 				return nil, err
 			}
+			after, err := w.cpuTime()
+			if err != nil {
+				return nil, err
+			}
+			r.CPU = time.Duration(float64(after-before) / float64(r.calls))
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -89,6 +102,7 @@ func (b *bench) race(ctx context.Context, callers int, ops ...operation) ([]resu
 			Rate: median(rounds, func(r result) float64 { return r.Rate }),
 			P50:  time.Duration(median(rounds, func(r result) float64 { return float64(r.P50) })),
 			P99:  time.Duration(median(rounds, func(r result) float64 { return float64(r.P99) })),
+			CPU:  time.Duration(median(rounds, func(r result) float64 { return float64(r.CPU) })),
 		}
 	}
 	return medians, nil

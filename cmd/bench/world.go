@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -73,6 +76,16 @@ func (w *world) close() {
 	for _, node := range w.nodes {
 		node.Kill()
 	}
+}
+
+// cpuTime returns the CPU time this process and Redis have used.
+func (w *world) cpuTime() (time.Duration, error) {
+	total, err := cpuTime(os.Getpid())
+	for _, node := range w.nodes {
+		used, nodeErr := cpuTime(node.Process().Pid)
+		total, err = total+used, errors.Join(err, nodeErr)
+	}
+	return total, err
 }
 
 // fill brings the users numbered from to to-1 online, and their page up, with
