@@ -18,7 +18,7 @@ type result struct {
 	calls    int64
 	Rate     float64 // calls/s of all callers together
 	P50, P99 time.Duration
-	// CPU is what a call took of the callers' process and of Redis.
+	// CPU is the CPU time a call took of all the processes looked at.
 	CPU time.Duration
 }
 
