@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -19,6 +20,11 @@ import (
 )
 
 func main() {
+	// An instance answers one call at a time on a fraction of a CPU. A second
+	// thread would only be woken up to find nothing to do: see docs/performance.md.
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
 	slog.SetDefault(lambdacontext.NewLogger())
 	logging.Disable() // go-redis' own lines are no JSON, and its errors reach us anyway
 	handler, err := newHandler()
