@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// What is tested here takes Node and the command that a user runs as the server.
-// What Node needs is installed on the way, as the lock files say. The client
-// library's own tests are npm's to run.
+// What is tested here takes the command that a user runs as the server, and
+// mostly Node. What Node needs is installed on the way, as the lock files say.
+// The client library's own tests are npm's to run.
 
 // The pages, in a real browser.
 func TestBrowser(t *testing.T) {
@@ -33,6 +33,18 @@ func TestStockClients(t *testing.T) {
 			run(t, dir, []string{"PRESENCE_BIN=" + server(t)}, "node", "--test", ".")
 		})
 	}
+}
+
+// An AppSync client in Go, which shares no code with ours.
+func TestGoClient(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join("stock", "appsync-client-go")
+	download := exec.CommandContext(t.Context(), "go", "mod", "download")
+	download.Dir = dir
+	if out, err := download.CombinedOutput(); err != nil {
+		without(t, "node", "go mod download: "+err.Error()+"\n"+string(out))
+	}
+	run(t, dir, []string{"PRESENCE_BIN=" + server(t)}, "go", "test", "-count=1", ".")
 }
 
 // find returns where a command is. Where it is missing the test is skipped, or
