@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -115,14 +114,4 @@ func (b *bench) sampleMemory(ctx context.Context, users int, page presence.Page)
 
 func usedMemory(ctx context.Context, client redis.UniversalClient) (float64, error) {
 	return infoField(ctx, client, "memory", "used_memory")
-}
-
-func infoField(ctx context.Context, client redis.UniversalClient, section, field string) (value float64, err error) {
-	text, err := client.Info(ctx, section).Result()
-	if err != nil {
-		return 0, err
-	}
-	_, text, _ = strings.Cut(text, "\n"+field+":")
-	_, err = fmt.Sscan(text, &value)
-	return value, err
 }

@@ -111,6 +111,27 @@ func (w *world) forget(ctx context.Context) error {
 	return nil
 }
 
+// infoField returns a number of INFO.
+func infoField(ctx context.Context, client redis.UniversalClient, section, field string) (value float64, err error) {
+	text, err := client.Info(ctx, section).Result()
+	if err != nil {
+		return 0, err
+	}
+	_, text, _ = strings.Cut(text, "\n"+field+":")
+	_, err = fmt.Sscan(text, &value)
+	return value, err
+}
+
+// redisCPU returns the CPU time Redis' own thread has used, in µs.
+func redisCPU(ctx context.Context, client redis.UniversalClient) (float64, error) {
+	user, err := infoField(ctx, client, "cpu", "used_cpu_user_main_thread")
+	if err != nil {
+		return 0, err
+	}
+	system, err := infoField(ctx, client, "cpu", "used_cpu_sys_main_thread")
+	return (user + system) * 1e6, err
+}
+
 // commandStats returns how often Redis ran a command, and for how many µs in
 // all. One it did not run is an error.
 func commandStats(ctx context.Context, client redis.UniversalClient, command string) (calls, usec float64, err error) {
