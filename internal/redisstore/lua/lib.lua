@@ -21,20 +21,23 @@ local function ms(n) return string.format('%.0f', n) end
 -- What a read may say as asOf. A clock that is behind by more than STEP is set:
 -- no sweep has run of late, or this Redis has not what the one before it gave
 -- out last.
+local kept -- the clock, once known
 local function clock()
-  local at = tonumber(call('HGET', SHARD, 'clock') or 0)
-  if at < now - STEP then
-    at = now
-    call('HSET', SHARD, 'clock', ms(at))
+  if not kept then
+    kept = tonumber(call('HGET', SHARD, 'clock') or 0)
+    if kept < now - STEP then
+      kept = now
+      call('HSET', SHARD, 'clock', ms(kept))
+    end
   end
-  return at
+  return kept
 end
 
 -- Takes an asOf greater than any given out for a user whose last beat is given.
 local function advance(beat)
-  local at = math.max(now, beat, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
-  call('HSET', SHARD, 'clock', ms(at))
-  return at
+  kept = math.max(now, beat, clock()) + 1
+  call('HSET', SHARD, 'clock', ms(kept))
+  return kept
 end
 
 -- Leaves a note that the user is to be announced.
@@ -48,11 +51,12 @@ local function state(asOf, seen, expires, page)
   return { expires > now and 1 or 0, asOf, seen, expires, page or false }
 end
 
--- The user's state now. One that time has changed since the last write (the
--- user expired, or the page did) gets an asOf of its own here.
-local function read(user, timeout, page)
-  local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
-  local seen = math.max(beat or 0, tonumber(call('ZSCORE', LASTSEEN, user) or 0))
+-- The state now of a user with those scores, false if there is none, in ONLINE
+-- and LASTSEEN. One that time has changed since the last write (the user
+-- expired, or the page did) gets an asOf of its own here.
+local function judge(beat, seen, timeout, page)
+  beat = tonumber(beat or nil)
+  seen = math.max(beat or 0, tonumber(seen or 0))
   if not beat then
     return state(clock(), seen, 0)
   end
@@ -61,4 +65,8 @@ local function read(user, timeout, page)
     return state(advance(beat), seen, beat + timeout, shown)
   end
   return state(math.max(beat, clock()), seen, beat + timeout, shown)
+end
+
+local function read(user, timeout, page)
+  return judge(call('ZSCORE', ONLINE, user), call('ZSCORE', LASTSEEN, user), timeout, page)
 end
