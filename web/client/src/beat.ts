@@ -83,9 +83,9 @@ export class Beat {
     if (!this.#here) return;
     this.#here = false;
     this.#alarm.clear();
-    keepSession(this.#session);
+    keepSession(this.#session.id);
     if (!this.#timeout) return;
-    const variables = { sessionId: this.#session, graceMs: Math.min(grace, this.#timeout) };
+    const variables = { sessionId: this.#session.id, graceMs: Math.min(grace, this.#timeout) };
     // The client's own request would end with the page; this one outlives it.
     fetch(this.options.endpoint, {
       method: 'POST',
@@ -112,7 +112,7 @@ export class Beat {
     this.#alarm.clear();
     this.#unwatch();
     await this.#sending;
-    await within(this.#limit(), this.sleep, this.options.client.request(DISCONNECT, { sessionId: this.#session }));
+    await within(this.#limit(), this.sleep, this.options.client.request(DISCONNECT, { sessionId: this.#session.id }));
   }
 
   #page(): Page {
@@ -126,7 +126,7 @@ export class Beat {
       const { client, token } = this.options;
       const beat = async () => {
         this.#token = await token();
-        return client.request<Record<string, Presence>>(moved ? CONNECT : HEARTBEAT, { ...page, sessionId: this.#session });
+        return client.request<Record<string, Presence>>(moved ? CONNECT : HEARTBEAT, { ...page, sessionId: this.#session.id });
       };
       this.#toldAt = Date.now();
       const presence = Object.values(await within(this.#limit(), this.sleep, beat()))[0]!;
@@ -135,7 +135,11 @@ export class Beat {
       this.#interval = presence.heartbeatIntervalMs;
       this.#timeout = Date.parse(presence.expiresAt ?? '') - Date.parse(presence.lastSeen ?? '') || 0;
       this.options.onAnswer(presence);
-      this.#wait(this.#interval * (0.9 + 0.1 * Math.random()));
+      // The leave of the page before may arrive after this connect, and end within
+      // its grace a session that is there. A beat before that mends it.
+      const soon = this.#session.continued ? grace / 2 : Infinity;
+      this.#session.continued = false;
+      this.#wait(Math.min(soon, this.#interval * (0.9 + 0.1 * Math.random())));
       this.#pageChanged();
     } catch (cause) {
       this.options.onError(cause);

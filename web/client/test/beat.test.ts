@@ -326,7 +326,7 @@ describe('leaving', () => {
     await pass(0);
     expect(client.fields()).toEqual(['connect', 'connect']);
     expect(client.calls[1]!.variables.sessionId).toBe(client.calls[0]!.variables.sessionId);
-    await pass(interval);
+    await pass(10_000);
     expect(client.fields()).toEqual(['connect', 'connect', 'heartbeat']);
   });
 
@@ -383,6 +383,17 @@ describe('session', () => {
     transition('pagehide', false);
     client = new FakeClient();
     expect(await connected()).toBe(first);
+  });
+
+  test('that goes on beats again within the grace, for the leave of the page before may come after its connect', async () => {
+    await connected();
+    transition('pagehide', false);
+    client = new FakeClient();
+    await connected();
+    await pass(4_000);
+    expect(client.fields()).toEqual(['connect', 'heartbeat']);
+    await pass(20_000);
+    expect(client.fields()).toEqual(['connect', 'heartbeat']);
   });
 
   test('is not shared by a duplicate of the tab, which starts with a copy of its storage', async () => {
