@@ -43,6 +43,7 @@ test('people see each other come, move, leave and return', async () => {
   const alice = await come('alice');
   await bob.sees('alice', 'online', 'Home · Presence demo');
   await alice.sees('bob', 'online', 'Home · Presence demo');
+  assert.equal(alice.page.workers().length, 1, 'the timers run in a worker');
   await alice.page.getByRole('link', { name: 'Reports' }).first().click();
   await bob.sees('alice', 'online', 'Reports · Presence demo');
   assert.equal(await bob.entry('alice').getByRole('link').getAttribute('href'), `${server.url}/demo?page=reports`);
