@@ -1,12 +1,13 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
 	"text/tabwriter"
+
+	"github.com/go-json-experiment/json"
 )
 
 // figure is one measured value.
@@ -33,13 +34,14 @@ func ratioAtMost(bound float64) target  { return target{"ratio", false, bound} }
 func atMost(bound float64) target       { return target{"value", false, bound} }
 
 func (t target) String() string {
+	bound := strconv.FormatFloat(t.bound, 'g', -1, 64)
 	switch {
 	case t.of == "":
 		return ""
 	case t.least:
-		return t.of + " >= " + number(t.bound)
+		return t.of + " >= " + bound
 	}
-	return t.of + " <= " + number(t.bound)
+	return t.of + " <= " + bound
 }
 
 func (f figure) ratio() float64 {
@@ -63,15 +65,15 @@ func (f figure) ok() bool {
 	return value <= f.Target.bound
 }
 
-// MarshalJSON implements [json.Marshaler].
+// MarshalJSON implements json.Marshaler.
 func (f figure) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Name   string  `json:"name"`
 		Value  float64 `json:"value"`
 		Unit   string  `json:"unit"`
-		Limit  float64 `json:"limit,omitempty"`
-		Ratio  float64 `json:"ratio,omitempty"`
-		Target string  `json:"target,omitempty"`
+		Limit  float64 `json:"limit,omitzero"`
+		Ratio  float64 `json:"ratio,omitzero"`
+		Target string  `json:"target,omitzero"`
 		OK     bool    `json:"ok"`
 	}{f.Name, f.Value, f.Unit, f.Limit, f.ratio(), f.Target.String(), f.ok()})
 }
