@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,20 +20,23 @@ import (
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	chromium := find(t, "browser", "chromium")
-	dir := packages(t, ".")
-	run(t, dir, []string{"PRESENCE_BIN=" + server(t), "CHROMIUM=" + chromium}, "node", "--test", "browser/")
+	packages(t, ".")
+	node(t, "browser/*.test.mjs", "CHROMIUM="+chromium)
 }
 
 // AppSync's clients as they come, each with packages of its own.
 func TestStockClients(t *testing.T) {
 	t.Parallel()
-	run(t, packages(t, "."), nil, "npm", "run", "--silent", "prepack", "-w", "client")
-	for _, client := range []string{"amplify-5", "amplify-6", "amplify-6.0", "apollo-3", "apollo-4"} {
-		t.Run(client, func(t *testing.T) {
-			dir := packages(t, filepath.Join("stock", client))
-			run(t, dir, []string{"PRESENCE_BIN=" + server(t)}, "node", "--test", ".")
-		})
+	packages(t, ".")
+	clients, err := filepath.Glob("stock/*/package.json")
+	if err != nil {
+		t.Fatal(err)
 	}
+	for _, client := range clients {
+		packages(t, filepath.Dir(client))
+	}
+	run(t, ".", nil, "npm", "run", "--silent", "prepack", "-w", "client")
+	node(t, "stock/*/client.test.mjs")
 }
 
 // An AppSync client in Go, which shares no code with ours.
@@ -103,9 +107,9 @@ func install(dir string) ([]byte, error) {
 	return ci.CombinedOutput()
 }
 
-// packages installs what a folder needs and returns the folder. Where that
-// cannot be had the test is skipped, as if Node were missing.
-func packages(t *testing.T, dir string) string {
+// packages installs what a folder needs. Where that cannot be had the test is
+// skipped, as if Node were missing.
+func packages(t *testing.T, dir string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("takes minutes")
@@ -116,7 +120,6 @@ func packages(t *testing.T, dir string) string {
 		without(t, "node", "npm ci: "+err.Error()+"\n"+string(out))
 	}
 	touchSources(t)
-	return dir
 }
 
 // server builds cmd/presence and returns its path.
@@ -138,6 +141,17 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	t.Logf("%s", out)
+}
+
+// node runs the test files of a pattern beside each other: mostly they wait.
+func node(t *testing.T, pattern string, env ...string) {
+	t.Helper()
+	tests, err := filepath.Glob(pattern)
+	if err != nil || len(tests) == 0 {
+		t.Fatalf("no tests match %s: %v", pattern, err)
+	}
+	args := append([]string{"--test", "--test-concurrency=" + strconv.Itoa(len(tests))}, tests...)
+	run(t, ".", append(env, "PRESENCE_BIN="+server(t)), "node", args...)
 }
 
 // touchSources looks at all sources of the module, for go test takes a result
