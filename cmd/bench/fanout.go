@@ -176,6 +176,9 @@ func (b *bench) bareFanout(ctx context.Context, n int) (fanout, error) {
 		if err != nil {
 			return fanout{}, err
 		}
+		if _, _, err := conn.Read(ctx); err != nil {
+			return fanout{}, err
+		}
 		group.Go(func() error {
 			defer conn.CloseNow()
 			for {

@@ -1,5 +1,6 @@
 // Command bare is the least a fan-out can be: it writes every POST's body to
-// each WebSocket that is open, and knows nothing else.
+// each WebSocket that is open, and knows nothing else. The first message says
+// that a socket is one of them.
 package main
 
 import (
@@ -24,6 +25,7 @@ func main() {
 			return
 		}
 		messages := make(chan []byte, 64)
+		messages <- []byte("subscribed")
 		mu.Lock()
 		sockets[conn] = messages
 		mu.Unlock()
