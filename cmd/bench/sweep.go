@@ -139,6 +139,13 @@ func (w *world) sweepOnce(ctx context.Context, due int) (cost sweepCost, err err
 		return cost, err
 	}
 	cost.took = time.Since(start)
+	gone, err := w.gone(ctx)
+	if err != nil {
+		return cost, err
+	}
+	if gone != due {
+		return cost, fmt.Errorf("%d users timed out, not %d", gone, due)
+	}
 	after, err := redisCPU(ctx, w.raw)
 	if err != nil {
 		return cost, err
@@ -152,8 +159,14 @@ func (w *world) sweepOnce(ctx context.Context, due int) (cost sweepCost, err err
 
 // age makes the given number of users time out now, as many on each shard.
 func (w *world) age(ctx context.Context, users int) error {
-	past := time.Now().Add(-timing.Timeout).UnixMilli()
+	now := time.Now()
+	past := now.Add(-timing.Timeout).UnixMilli()
 	for n, tag := range tags {
+		// Filling took long: let it not seem that the sweep was away, which gives
+		// everybody another timeout.
+		if err := w.raw.HSet(ctx, tag+":shard", "swept", now.UnixMilli(), "resumed", 0).Err(); err != nil {
+			return err
+		}
 		share := users / shards
 		if n < users%shards {
 			share++
@@ -163,6 +176,18 @@ func (w *world) age(ctx context.Context, users int) error {
 		}
 	}
 	return nil
+}
+
+// gone returns how many users have timed out.
+func (w *world) gone(ctx context.Context) (total int, err error) {
+	for _, tag := range tags {
+		n, err := w.raw.ZCard(ctx, tag+":lastseen").Result()
+		if err != nil {
+			return 0, err
+		}
+		total += int(n)
+	}
+	return total, nil
 }
 
 // revive brings back those who timed out.
