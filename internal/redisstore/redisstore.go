@@ -111,7 +111,6 @@ func connect(opts Options, url string) (redis.UniversalClient, error) {
 		Username:                   parsed.Username,
 		Password:                   parsed.Password,
 		CredentialsProviderContext: opts.Credentials,
-		IsClusterMode:              opts.RedisCluster,
 		PoolSize:                   opts.PoolSize,
 		MaxRetries:                 1,
 		DialerRetries:              1,
@@ -127,7 +126,14 @@ func connect(opts Options, url string) (redis.UniversalClient, error) {
 	if common.TLSConfig != nil {
 		common.TLSConfig.MinVersion = tls.VersionTLS12
 	}
-	return redis.NewUniversalClient(&common), nil
+	if !opts.RedisCluster {
+		return redis.NewClient(common.Simple()), nil
+	}
+	cluster := common.Cluster()
+	// A master that has died answers nothing, not even where its slots are now. How
+	// often the client asks the others is how long a failover lasts for us.
+	cluster.ClusterStateReloadInterval = 2 * time.Second
+	return redis.NewClusterClient(cluster), nil
 }
 
 // Ping reports whether Redis can be reached.
