@@ -141,7 +141,7 @@ type watcher struct {
 
 func newWatcher(w *world, n int) *watcher {
 	v := &watcher{
-		w: w, name: "watcher" + string(rune('0'+n)), patient: n%2 == 0,
+		w: w, name: "watcher" + string(rune('0'+n)), patient: w.Patient || n%2 == 0 && !w.Steady,
 		view: map[string]presence.Presence{}, heard: map[string]time.Duration{}, tainted: map[string]time.Duration{},
 	}
 	w.after(w.between(0, time.Second), v.open)

@@ -37,7 +37,7 @@ import (
 // Statements hold but for slack around the moment a session expires: a beat's
 // score is its asOf, which may be a little ahead of the time. When the clock has
 // stepped back by d, sessions may last two timeouts longer until d has passed,
-// never shorter.
+// counted from when sweeps run, never shorter.
 const slack = 50 * time.Millisecond
 
 // fact is what the model says of a user.
@@ -126,7 +126,7 @@ func (w *world) fact(userID string) fact {
 	} else if _, ok := w.check.offline[userID]; !ok {
 		w.check.offline[userID] = w.now
 	}
-	lasting := w.now < w.stepped && w.now-w.check.offline[userID] < 2*w.Timeout+w.Schedule
+	lasting := w.now < w.stepped && w.now-max(w.check.offline[userID], w.disturbed) < 2*w.Timeout+w.Schedule
 	late.sure = early == late && (late.status == presence.Online || !lasting)
 	return late
 }
@@ -362,11 +362,17 @@ func (w *world) measure() {
 	}
 }
 
-// checkLost counts those who went and whom somebody still believes to be there.
+// checkLost counts those who went and whom a watcher still believes to be
+// there, and the other way round.
 func (w *world) checkLost() {
 	for _, u := range w.users {
-		if u.crashed > 0 && slices.ContainsFunc(w.watchers, func(v *watcher) bool { return v.view[u.id].Status == presence.Online }) {
-			w.result.Lost++
+		for _, v := range w.watchers {
+			switch online := v.view[u.id].Status == presence.Online; {
+			case u.crashed > 0 && online:
+				w.result.Lost++
+			case u.crashed == 0 && !online:
+				w.result.Stuck++
+			}
 		}
 	}
 }

@@ -195,7 +195,7 @@ func (t *tab) send(field string, arguments map[string]any, done func(error)) {
 	}
 	const patience = 5 * time.Second
 	lost := w.fault("network loss", w.NetLost)
-	if lost && w.rand.IntN(2) == 0 {
+	if lost && (w.Steady || w.rand.IntN(2) == 0) {
 		w.after(patience, func() { done(errAPI) })
 		return
 	}

@@ -39,8 +39,13 @@ type Plan struct {
 	// TwoRedis keeps pages in a Redis of their own.
 	TwoRedis bool
 	// Steady keeps every tab open on one page until the end, or, for half the
-	// users, until it crashes half way.
+	// users, until it crashes half way. What the network loses then never arrives.
 	Steady bool
+	// Patient watchers never ask again. Otherwise every other one does, once a user
+	// should have been heard of; where all is Steady, every one.
+	Patient bool
+	// Outage is for how long Redis is away in the middle, beside the faults.
+	Outage time.Duration
 	// NoRetry makes clients send a lost heartbeat not again, but the next one when
 	// it is time.
 	NoRetry bool
@@ -192,8 +197,9 @@ type Stats struct {
 	// Detection is how long after each crash of a user's last tab a watcher knew.
 	Detection []time.Duration
 	// Departures is how many users went away for good, Lost how many of those a
-	// watcher never heard of.
-	Departures, Lost int
+	// watcher never heard of. Stuck is how many others it ends up believing to be
+	// offline.
+	Departures, Lost, Stuck int
 }
 
 // world is a history in the making.
@@ -388,6 +394,13 @@ func (w *world) populate() {
 		for range n {
 			w.after(w.between(w.Active/8, w.Active), do)
 		}
+	}
+	if w.Outage > 0 {
+		w.after((w.Active-w.Outage)/2, func() {
+			w.injected("outage")
+			w.redisDown = w.now + w.Outage
+			w.disturbed = w.redisDown
+		})
 	}
 	times(w.RedisDown, func() {
 		w.injected("Redis away")

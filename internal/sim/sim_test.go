@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"presence"
 	"presence/internal/sim"
 )
 
@@ -72,6 +73,25 @@ func report(t *testing.T, seed uint64) {
 	end := result.History[max(0, len(result.History)-60):]
 	t.Errorf("seed %d: %s\n%s\n...\n%s\nall of it: go test ./internal/sim -run Histories -v -seed %d",
 		seed, result.Violation, result.History[0], strings.Join(end, "\n"), seed)
+}
+
+// Nobody can beat for three timeouts, and nobody has gone.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(5) {
+		result, err := sim.Run(sim.Plan{
+			Seed: seed, Timing: presence.Timing{Heartbeat: 10 * time.Second, Timeout: 35 * time.Second, Retention: time.Hour},
+			Users: 10, Watchers: 1, Schedule: time.Minute, SweepFor: 50 * time.Second,
+			Active: 10 * time.Minute, Steady: true, Outage: 105 * time.Second, Unchecked: true,
+		}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Departures != 5 || result.FalseOffline != 0 || result.Lost != 0 || result.Stuck != 0 {
+			t.Errorf("seed %d: of 5 who stayed %d were announced offline and %d are believed to be; of %d who went %d are believed to be there",
+				seed, result.FalseOffline, result.Stuck, result.Departures, result.Lost)
+		}
+	}
 }
 
 // A seed says all there is to know about a history.
