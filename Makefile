@@ -2,7 +2,7 @@
 GOLANGCI  = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
-.PHONY: all help fmt lint test race fuzz bench correctness synth web screenshots
+.PHONY: all help fmt lint test race fuzz bench histories correctness synth web screenshots
 
 all: fmt lint test ## format, lint and test
 
@@ -30,6 +30,12 @@ fuzz: ## run every fuzz target for FUZZTIME
 
 bench: ## measure, everything side by side
 	go run ./cmd/bench
+
+histories: ## check 20,000 simulated histories
+	go test ./internal/sim -run Histories -histories 20000 -timeout 1h
+
+correctness: ## measure what is lost, and write docs/correctness.md
+	go run ./cmd/correctness
 
 synth: ## synthesize the CloudFormation template
 	npx aws-cdk synth

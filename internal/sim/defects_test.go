@@ -16,9 +16,10 @@ import (
 // histories.
 func TestDefectsAreNoticed(t *testing.T) {
 	t.Parallel()
-	const within = 500
+	const within = 300
 	for name, spoil := range map[string]func(*sim.Plan){
 		"D1-lost-timeouts": func(p *sim.Plan) {
+			p.Faults = sim.Faults{Throttle: 0.5}
 			p.Subject = sim.Ours(func(s presence.Store) presence.Store { return forgetful{s} })
 		},
 		"D2-silent-resurrection": func(p *sim.Plan) {
@@ -26,6 +27,7 @@ func TestDefectsAreNoticed(t *testing.T) {
 		},
 		"D3-events-as-truth": func(p *sim.Plan) { p.Subject = believing },
 		"D4-timeout-without-slack": func(p *sim.Plan) {
+			p.Faults = sim.Faults{WrongClock: true}
 			p.Heartbeat, p.Timeout = 10*time.Second, 10*time.Second
 		},
 		"D5-no-sessions": func(p *sim.Plan) {
