@@ -43,6 +43,12 @@ func run(histories uint64, hours float64, only, out string) error {
 			return err
 		})
 	}
+	command := "go run ./cmd/correctness"
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "histories" || f.Name == "hours" {
+			command += fmt.Sprintf(" -%s %s", f.Name, f.Value)
+		}
+	})
 	var checked tally
 	if only == "" {
 		checked = check(group, histories)
@@ -61,7 +67,7 @@ func run(histories uint64, hours float64, only, out string) error {
 	if err != nil {
 		return err
 	}
-	write(file, &checked, rows)
+	write(file, command, &checked, rows)
 	return file.Close()
 }
 
@@ -194,7 +200,7 @@ func (r *row) measured() string {
 		r.name, r.plan.Seed, online, result.FalseOffline, float64(result.FalseOffline)/online, at(0.5), at(0.95), at(1), result.Lost, result.Departures, result.Stuck, users-result.Departures)
 }
 
-func write(w io.Writer, checked *tally, rows []*row) {
+func write(w io.Writer, command string, checked *tally, rows []*row) {
 	injected, calls := map[string]int{}, 0
 	for _, result := range checked.results {
 		calls += result.Calls
@@ -210,11 +216,11 @@ checked after every step, is written in [internal/sim](../internal/sim); the
 same on real Redis, the real Lambda binary and separate processes is in
 [test/chaos](../test/chaos). Made by
 
-    go run ./cmd/correctness
+    %s
 
 ## Nothing lost, nobody falsely offline
 
-%d random histories (seeds 1 to %[1]d) with %d calls of the handler. Invariants
+%d random histories (seeds 1 to %[2]d) with %d calls of the handler. Invariants
 that did not hold: **%d**.
 
 A history can be read, and run again, by its seed:
@@ -223,7 +229,7 @@ A history can be read, and run again, by its seed:
 
 | fault injected | times |
 |---|--:|
-`, len(checked.results), calls, len(checked.violated))
+`, command, len(checked.results), calls, len(checked.violated))
 	for _, kind := range slices.Sorted(maps.Keys(injected)) {
 		fmt.Fprintf(w, "| %s | %d |\n", kind, injected[kind])
 	}
@@ -256,11 +262,11 @@ The *ancestor* is our port of the AppSync presence sample's algorithm, not its
 code: one sorted set, users taken out of it before they are published, a
 heartbeat and a timeout of 10 s, a sweep a minute, no asOf.
 
-A row alone: `+"`go run ./cmd/correctness -row \"fast 10/35, 1 %% lost\"`"+`.
+A row alone: `+"`%s -row \"fast 10/35, 1 %% lost\"`"+`.
 
 | heartbeat/timeout (s) and what goes wrong | seed | user-hours | false | false per user-hour | known after: median | 95 %% | most | never known | stuck |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
-`, users)
+`, users, command)
 	for _, r := range rows {
 		fmt.Fprintln(w, r.measured())
 	}
