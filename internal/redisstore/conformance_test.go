@@ -12,10 +12,14 @@ import (
 )
 
 // timing is short for real Redis, whose clock can not be moved: there every
-// step of a test takes its time.
-var timing = presence.Timing{Heartbeat: 200 * time.Millisecond, Timeout: 600 * time.Millisecond, Retention: 1500 * time.Millisecond}
+// step of a test takes its time. It is long enough for a busy machine to stand
+// still for a second and no test to notice.
+var timing = presence.Timing{Heartbeat: 800 * time.Millisecond, Timeout: 2 * time.Second, Retention: 5 * time.Second}
 
-const lease = 150 * time.Millisecond
+const (
+	lease = time.Second
+	away  = 3 * time.Second
+)
 
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
@@ -64,7 +68,7 @@ func TestCluster(t *testing.T) {
 // backend returns a store under a prefix of the test's own.
 func backend(t *testing.T, where config.Redis, advance func(time.Duration)) presencetest.Backend {
 	t.Helper()
-	store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: where, Shards: 4, Prefix: t.Name(), Lease: lease})
+	store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: where, Shards: 4, Prefix: t.Name(), Lease: lease, Away: away})
 	if err != nil {
 		t.Fatal(err)
 	}
