@@ -124,7 +124,7 @@ func (b *bench) localFanout(ctx context.Context, n int) (fanout, error) {
 
 	ctx, cancel := context.WithCancel(ctx)
 	var group errgroup.Group
-	defer group.Wait()
+	defer func() { _ = group.Wait() }()
 	defer cancel()
 	var s subscribers
 	subscribed := make(chan struct{}, n)
@@ -168,11 +168,11 @@ func (b *bench) bareFanout(ctx context.Context, n int) (fanout, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group errgroup.Group
-	defer group.Wait()
+	defer func() { _ = group.Wait() }()
 	defer cancel()
 	var s subscribers
 	for range n {
-		conn, _, err := websocket.Dial(ctx, server.url, nil)
+		conn, _, err := websocket.Dial(ctx, server.url, nil) //nolint:bodyclose // Dial leaves none open.
 		if err != nil {
 			return fanout{}, err
 		}

@@ -227,8 +227,11 @@ func (w *world) redisBenchmark(ctx context.Context, callers int, while time.Dura
 		return 0, fmt.Errorf("redis-benchmark: %w", err)
 	}
 	rows, err := csv.NewReader(strings.NewReader(string(out))).ReadAll()
-	if err != nil || len(rows) != 2 {
-		return 0, fmt.Errorf("redis-benchmark answers %q: %v", out, err)
+	if err != nil {
+		return 0, fmt.Errorf("redis-benchmark: %w", err)
+	}
+	if len(rows) != 2 {
+		return 0, fmt.Errorf("redis-benchmark answers %q", out)
 	}
 	return strconv.ParseFloat(rows[1][1], 64)
 }

@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	b := &bench{quick: opts.Quick, dir: dir, report: report{out: out, json: opts.JSON}}
 	for _, p := range parts {
 		if len(opts.Parts) > 0 && !slices.Contains(opts.Parts, p.name) {

@@ -88,15 +88,15 @@ type report struct {
 
 func (r *report) begin(about string) {
 	if !r.json {
-		fmt.Fprintf(r.out, "\n%s\n", about)
+		_, _ = fmt.Fprintf(r.out, "\n%s\n", about)
 		r.table = tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(r.table, "  figure\tvalue\tunit\tlimit\tratio\ttarget\t")
+		_, _ = fmt.Fprintln(r.table, "  figure\tvalue\tunit\tlimit\tratio\ttarget\t")
 	}
 }
 
 func (r *report) end() {
 	if !r.json {
-		r.table.Flush()
+		_ = r.table.Flush()
 	}
 }
 
@@ -106,7 +106,7 @@ func (r *report) add(f figure) {
 	}
 	if r.json {
 		line, _ := json.Marshal(f) // numbers and strings always encode
-		fmt.Fprintf(r.out, "%s\n", line)
+		_, _ = fmt.Fprintf(r.out, "%s\n", line)
 		return
 	}
 	limit, ratio, verdict := "", "", ""
@@ -119,7 +119,7 @@ func (r *report) add(f figure) {
 			verdict = "MISSED"
 		}
 	}
-	fmt.Fprintf(r.table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, limit, ratio, f.Target, verdict)
+	_, _ = fmt.Fprintf(r.table, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, limit, ratio, f.Target, verdict)
 }
 
 // number writes three significant digits at least, and no exponent.

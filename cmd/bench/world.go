@@ -70,9 +70,9 @@ func newWorld(b *bench, cluster bool, publisher presence.Publisher) (*world, err
 
 func (w *world) close() {
 	if w.store != nil {
-		w.store.Close()
+		_ = w.store.Close()
 	}
-	w.raw.Close()
+	_ = w.raw.Close()
 	for _, node := range w.nodes {
 		node.Kill()
 	}
@@ -155,7 +155,7 @@ var tags = func() (tags [shards]string) {
 // tagOf returns the tag of a user's shard.
 func tagOf(user string) string {
 	h := fnv.New32a()
-	io.WriteString(h, user)
+	_, _ = io.WriteString(h, user)
 	return tags[h.Sum32()%shards]
 }
 
