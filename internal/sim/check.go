@@ -64,13 +64,15 @@ type answered struct {
 	asOf  presence.Time
 }
 
-func (c *checker) init(*world) {
-	c.answers = map[string][]answered{}
-	c.said = map[string]map[presence.Time]string{}
-	c.facts = map[string]fact{}
-	c.since = map[string]time.Duration{}
-	c.offline = map[string]time.Duration{}
-	c.vague = map[string]bool{}
+func newChecker() checker {
+	return checker{
+		answers: map[string][]answered{},
+		said:    map[string]map[presence.Time]string{},
+		facts:   map[string]fact{},
+		since:   map[string]time.Duration{},
+		offline: map[string]time.Duration{},
+		vague:   map[string]bool{},
+	}
 }
 
 // apply tells the model what Redis is about to do.

@@ -301,11 +301,11 @@ func Run(p Plan, keep bool) (Result, error) {
 	w := &world{
 		Plan: p, keep: keep, rand: rand.New(rand.NewPCG(p.Seed, 2)),
 		messages: make(chan message),
+		check:    newChecker(),
 		cached:   map[string]time.Duration{},
 		result:   Result{Injected: map[string]int{}},
 	}
 	w.truth = &presencetest.Model{Timing: p.Timing, Now: func() presence.Time { return presence.TimeOf(epoch.Add(w.at)) }}
-	w.check.init(w)
 	w.log("plan", "%v", p)
 	if err := w.start(); err != nil {
 		return Result{}, err
