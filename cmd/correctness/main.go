@@ -133,7 +133,7 @@ func ancestor() sim.Plan {
 func rows(hours float64) (all []*row) {
 	add := func(name string, plan sim.Plan, length float64) {
 		plan.Seed = uint64(len(all)) + 1
-		plan.Active = time.Duration(length * hours * float64(time.Hour))
+		plan.Active = max(time.Duration(length*hours*float64(time.Hour)), 3*plan.Outage)
 		all = append(all, &row{name: name, plan: plan})
 	}
 	for _, loss := range []float64{0, 0.01, 0.05} {
@@ -255,8 +255,8 @@ Lambda instance has acknowledged when it dies, or AppSync fails to deliver, a
 watcher learns by asking about people it should have heard of, as the clients
 do. Clients send a call again after 5 s without an answer, unless said
 otherwise; lost are requests, each on its own. A heartbeat is sent up to 5 %%
-early. Times include crashes in the middle of an outage, whose end the sweep
-gives everybody one timeout to come back from.
+early. After an outage the sweep gives everybody one timeout to come back, so
+crashes around it are known late.
 
 The *ancestor* is our port of the AppSync presence sample's algorithm, not its
 code: one sorted set, users taken out of it before they are published, a
