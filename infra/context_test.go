@@ -73,7 +73,7 @@ func TestParseContextRefuses(t *testing.T) {
 		"negative-archive":         {map[string]any{"archiveDays": "-1"}, "negative"},
 		"topic":                    {map[string]any{"alarmTopicArn": "alarms"}, "ARN"},
 		"timeout-too-short":        {map[string]any{"timeout": "59s"}, "twice the heartbeat"},
-		"sweep-too-long":           {map[string]any{"sweepFor": "2m"}, "55s"},
+		"sweep-too-long":           {map[string]any{"sweepFor": "2m"}, "70s"},
 		"no-shards":                {map[string]any{"shards": "0"}, "shards"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,9 +26,9 @@ const (
 	// memoryMB is the smallest size Lambda has; docs/deploy.md has the measurement
 	// that says it is enough.
 	memoryMB = 128
-	// functionTimeout leaves the longest scheduled sweep, 55 s, time to finish its
+	// functionTimeout leaves the longest scheduled sweep, 70 s, time to finish its
 	// last pass. AppSync gives up on a field after 30 s whatever this says.
-	functionTimeout = time.Minute
+	functionTimeout = 80 * time.Second
 )
 
 // buildFunction builds the function's deployment package into dir and returns

@@ -116,7 +116,7 @@ func TestFunction(t *testing.T) {
 		function := tm.one(t, "AWS::Lambda::Function")
 		equal(t, "runtime", function.prop("Runtime"), "provided.al2023")
 		equal(t, "architecture", function.prop("Architectures"), []any{"arm64"})
-		equal(t, "timeout", function.prop("Timeout"), 60.0)
+		equal(t, "timeout", function.prop("Timeout"), 80.0)
 		equal(t, "subnets", len(function.prop("VpcConfig", "SubnetIds").([]any)), 2)
 		if variant == "production-nodes" {
 			equal(t, "concurrency", function.prop("ReservedConcurrentExecutions"), 50.0)
@@ -149,7 +149,7 @@ func TestFunction(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	defaults := config.Config{
 		Timing: presence.Timing{Heartbeat: 30 * time.Second, Timeout: 75 * time.Second, Retention: 720 * time.Hour},
-		Shards: 16, SweepFor: 50 * time.Second, EventBus: "${AWS::Events::EventBus}",
+		Shards: 16, SweepFor: time.Minute, EventBus: "${AWS::Events::EventBus}",
 	}
 	serverless := config.Redis{
 		RedisURL:     "rediss://${AWS::ElastiCache::ServerlessCache.Endpoint.Address}:${AWS::ElastiCache::ServerlessCache.Endpoint.Port}",

@@ -36,7 +36,7 @@ func measureDetection(ctx context.Context, b *bench) error {
 	go func() {
 		ended <- local.Run(ctx, local.Options{
 			Config: config.Config{
-				Timing: timing, Redis: where, Shards: shards, SweepFor: 50 * time.Second, EventBus: "presence",
+				Timing: timing, Redis: where, Shards: shards, SweepFor: time.Minute, EventBus: "presence",
 			},
 			Addr: "127.0.0.1:0", Sweep: true, Logger: slog.New(slog.DiscardHandler),
 		}, func(r local.Running) { ready <- r })

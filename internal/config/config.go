@@ -23,8 +23,9 @@ type Config struct {
 	// agree, and changing it forgets everybody.
 	Shards int `env:"PRESENCE_SHARDS" default:"16" help:"Parts the users are spread over."`
 	// SweepFor is how long a scheduled run stays up, sleeping from deadline to
-	// deadline. Zero means one pass a run.
-	SweepFor time.Duration `env:"PRESENCE_SWEEP_FOR" default:"50s" help:"How long a scheduled sweep stays up; 0 is one pass a run."`
+	// deadline. The next begins after a minute: less leaves a gap in which nobody
+	// looks for timeouts, and more does no harm. Zero means one pass a run.
+	SweepFor time.Duration `env:"PRESENCE_SWEEP_FOR" default:"60s" help:"How long a scheduled sweep stays up; 0 is one pass a run."`
 	// EventBus is the name or ARN of the bus changes are published to.
 	EventBus string `env:"PRESENCE_EVENT_BUS" default:"presence" help:"EventBridge bus changes are published to."`
 }
@@ -63,8 +64,8 @@ func (c Config) Validate() error {
 		return presence.Errorf(presence.InvalidArgument, "PRESENCE_REDIS_URL is not set: give a redis:// or rediss:// URL.")
 	case c.Shards < 1 || c.Shards > 1024:
 		return presence.Errorf(presence.InvalidArgument, "The number of shards (%d) must be from 1 to 1024.", c.Shards)
-	case c.SweepFor < 0 || c.SweepFor > 55*time.Second:
-		return presence.Errorf(presence.InvalidArgument, "A scheduled sweep (%v) must stay up for at most 55s of its minute.", c.SweepFor)
+	case c.SweepFor < 0 || c.SweepFor > 70*time.Second:
+		return presence.Errorf(presence.InvalidArgument, "A scheduled sweep (%v) must stay up for at most 70s; the next begins after a minute.", c.SweepFor)
 	case (c.RedisIAMUser == "") != (c.RedisIAMCache == ""):
 		return presence.Errorf(presence.InvalidArgument, "PRESENCE_REDIS_IAM_USER and PRESENCE_REDIS_IAM_CACHE go together.")
 	case c.RedisIAMUser != "" && strings.Contains(c.RedisURL+" "+c.StatusRedisURL, "redis://"):

@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Timing: presence.Timing{Heartbeat: 30 * time.Second, Timeout: 75 * time.Second, Retention: 720 * time.Hour},
 		Redis:  config.Redis{RedisURL: "redis://localhost"},
-		Shards: 16, SweepFor: 50 * time.Second, EventBus: "presence",
+		Shards: 16, SweepFor: time.Minute, EventBus: "presence",
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
