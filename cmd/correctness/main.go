@@ -119,7 +119,7 @@ var sample = presence.Timing{Heartbeat: 10 * time.Second, Timeout: 10 * time.Sec
 
 func ours(timing presence.Timing) sim.Plan {
 	timing.Retention = 24 * time.Hour
-	return sim.Plan{Timing: timing, Users: users, Watchers: 1, Schedule: time.Minute, SweepFor: 50 * time.Second, Steady: true, Patient: true, Unchecked: true}
+	return sim.Plan{Timing: timing, Users: users, Watchers: 1, Schedule: time.Minute, SweepFor: time.Minute, Steady: true, Patient: true, Unchecked: true}
 }
 
 func ancestor() sim.Plan {
