@@ -7,6 +7,7 @@ package resolvers
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -93,8 +94,7 @@ func (h *Handler) field(ctx context.Context, c *call) (reply []byte, err error) 
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			h.Logger.ErrorContext(ctx, "panic", "field", name, "panic", p, "stack", string(debug.Stack()))
-			err = presence.Errorf(presence.Internal, "%v", p)
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 		if err != nil {
 			result = string(presence.AsError(err).Code)

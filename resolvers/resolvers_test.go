@@ -428,6 +428,24 @@ func TestRedisAway(t *testing.T) {
 	}
 }
 
+// A defect of ours is one for the log: the caller is told no more than that.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	w := &world{t: t}
+	w.handler = resolvers.New(resolvers.Options{
+		Timing: timing, Store: struct{ presence.Store }{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	_, err := w.invoke("alice", "connect", home, everything)
+	refusal, ok := err.(messages.InvokeResponse_Error) //nolint:errorlint // Lambda looks for just that
+	if !ok || refusal.Type != string(presence.Internal) || strings.Contains(refusal.Message, "nil pointer") {
+		t.Errorf("got %#v, want Internal and not its cause", err)
+	}
+	if !strings.Contains(log.String(), "nil pointer") || !strings.Contains(log.String(), "connect.go") {
+		t.Errorf("the log does not say what happened: %s", log.String())
+	}
+}
+
 // The scheduled run stays up, and finds a deadline in the middle of its minute
 // when it comes.
 func TestSweepStaysUp(t *testing.T) {
