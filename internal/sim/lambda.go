@@ -202,6 +202,7 @@ func (w *world) resume(inv *invocation, v verdict) {
 		return
 	}
 	w.active = inv
+	w.turns.Add(1)
 	inv.verdict <- v
 	w.next(inv)
 }
@@ -230,9 +231,15 @@ func (w *world) judge(inv *invocation, what string) verdict {
 	return proceed
 }
 
-func (w *world) applying(op Operation) { w.active.op = op }
+func (w *world) applying(op Operation) {
+	w.turns.Load()
+	w.active.op = op
+}
 
-func (w *world) lambdaNow() time.Time { return epoch.Add(w.now) }
+func (w *world) lambdaNow() time.Time {
+	w.turns.Load()
+	return epoch.Add(w.now)
+}
 
 func (w *world) lambdaSleep(_ context.Context, d time.Duration) error {
 	return w.wait(step{what: "sleep", pause: d})
@@ -240,6 +247,7 @@ func (w *world) lambdaSleep(_ context.Context, d time.Duration) error {
 
 // wait is called by an invocation's goroutine where it waits for its turn.
 func (w *world) wait(s step) error {
+	w.turns.Load()
 	s.verdict = make(chan verdict)
 	w.messages <- message{w.active, s}
 	if <-s.verdict != proceed {
@@ -253,6 +261,7 @@ type bus world
 
 func (b *bus) Publish(_ context.Context, events []presence.Event) (failed int, err error) {
 	w := (*world)(b)
+	w.turns.Load()
 	inv := w.active
 	if err := w.wait(step{what: "PutEvents"}); err != nil {
 		return len(events), err

@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"presence"
@@ -205,8 +206,12 @@ type Stats struct {
 // world is a history in the making.
 type world struct {
 	Plan
-	rand  *rand.Rand
-	now   time.Duration
+	rand *rand.Rand
+	now  time.Duration
+	// turns counts the turns invocations were given. They load it before they
+	// touch the world: a turn may reach them as a connection that is closed, which
+	// orders what they do but not for the race detector.
+	turns atomic.Int64
 	queue queue
 	seq   int
 
