@@ -157,7 +157,7 @@ func TestOutageAnnouncesNobody(t *testing.T) {
 	for _, pid := range instances {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
-	redistest.Pause(timeout)
+	redistest.Pause(timeout / 3)
 	if got := online(t, server.Addr); got != len(names) {
 		t.Errorf("after the outage %d of %d are left", got, len(names))
 	}
