@@ -10,6 +10,7 @@ import (
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/parser"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 	"pgregory.net/rapid"
 
 	"presence"
@@ -111,7 +112,7 @@ func TestAnnouncements(t *testing.T) {
 	types := map[string]bool{}
 	for _, a := range presence.Announcements() {
 		types[a.DetailType] = true
-		doc, errs := gqlparser.LoadQuery(schema, a.Operation())
+		doc, errs := gqlparser.LoadQueryWithRules(schema, a.Operation(), rules.NewDefaultRules())
 		if errs != nil {
 			t.Errorf("%s: %v", a.Field, errs)
 			continue

@@ -3,10 +3,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"runtime"
@@ -63,12 +63,9 @@ func run(histories uint64, hours float64, only, out string) error {
 		fmt.Println(rows[0].measured())
 		return nil
 	}
-	file, err := os.Create(out)
-	if err != nil {
-		return err
-	}
-	write(file, command, &checked, rows)
-	return file.Close()
+	var page bytes.Buffer
+	write(&page, command, &checked, rows)
+	return os.WriteFile(out, page.Bytes(), 0o644) //nolint:gosec // a page to be read and committed
 }
 
 // tally is what became of random histories.
@@ -200,7 +197,7 @@ func (r *row) measured() string {
 		r.name, r.plan.Seed, online, result.FalseOffline, float64(result.FalseOffline)/online, at(0.5), at(0.95), at(1), result.Lost, result.Departures, result.Stuck, users-result.Departures)
 }
 
-func write(w io.Writer, command string, checked *tally, rows []*row) {
+func write(w *bytes.Buffer, command string, checked *tally, rows []*row) {
 	injected, calls := map[string]int{}, 0
 	for _, result := range checked.results {
 		calls += result.Calls

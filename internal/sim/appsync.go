@@ -128,15 +128,14 @@ func (w *world) fanOut(c call, reply []byte) {
 
 // watcher is somebody who looks at all users.
 type watcher struct {
-	w         *world
-	name      string
-	patient   bool // never asks again, unless the socket was gone
-	socket    int  // number of the connection, 0 while there is none
-	sockets   int
-	view      map[string]presence.Presence
-	heard     map[string]time.Duration // when the view was last changed
-	tainted   map[string]time.Duration // when a message about a user was lost
-	requeried time.Duration
+	w       *world
+	name    string
+	patient bool // never asks again, unless the socket was gone
+	socket  int  // number of the connection, 0 while there is none
+	sockets int
+	view    map[string]presence.Presence
+	heard   map[string]time.Duration // when the view was last changed
+	tainted map[string]time.Duration // when a message about a user was lost
 }
 
 func newWatcher(w *world, n int) *watcher {

@@ -61,7 +61,7 @@ func Ours(wrap func(presence.Store) presence.Store) Subject {
 		}
 		return &ours{resolvers.New(resolvers.Options{
 			Timing: env.Timing, Store: told, Publisher: env.Publisher, SweepFor: env.SweepFor,
-			Now: env.Now, Sleep: env.Sleep, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Now: env.Now, Sleep: env.Sleep, Logger: slog.New(slog.DiscardHandler),
 		}), store}, nil
 	}
 }

@@ -104,12 +104,6 @@ func (f Faults) String() string {
 	}), " ")
 }
 
-// hinders says whether a fault can keep a change from being announced at once.
-func (f Faults) hinders() bool {
-	f.WrongClock, f.Sleep, f.Lazy, f.EventTwice, f.Offline, f.TwoSweeps, f.PushLost = false, false, 0, 0, 0, 0, 0
-	return f != Faults{}
-}
-
 // Draw makes a plan from a seed: some faults are on, most are off, so that each
 // is also seen alone and with few others.
 func Draw(seed uint64) Plan {
