@@ -53,6 +53,9 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
+		if errors.Is(err, errMissed) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 }
@@ -64,7 +67,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var opts options
 	parser, err := kong.New(&opts, kong.Name("bench"),
-		kong.Description("Measures what presence costs. Fails if a target is missed."),
+		kong.Description("Measures what presence costs. Exits with 2 if a target is missed."),
 		kong.Vars{"parts": strings.Join(names, ", ")})
 	if err != nil {
 		return err
