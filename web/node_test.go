@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"presence/internal/redistest"
 )
 
 // What is tested here takes the command that a user runs as the server, and
@@ -19,7 +21,7 @@ import (
 // The pages, in a real browser.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	chromium := find(t, "browser", "chromium")
+	chromium := redistest.Require(t, "browser", "chromium")
 	packages(t, ".")
 	node(t, "browser/*.test.mjs", "CHROMIUM="+chromium)
 }
@@ -46,28 +48,9 @@ func TestGoClient(t *testing.T) {
 	download := exec.CommandContext(t.Context(), "go", "mod", "download")
 	download.Dir = dir
 	if out, err := download.CombinedOutput(); err != nil {
-		without(t, "node", "go mod download: "+err.Error()+"\n"+string(out))
+		redistest.Missing(t, "node", "go mod download: "+err.Error()+"\n"+string(out))
 	}
 	run(t, dir, []string{"PRESENCE_BIN=" + server(t)}, "go", "test", "-count=1", ".")
-}
-
-// find returns where a command is. Where it is missing the test is skipped, or
-// failed if PRESENCE_TEST_REQUIRE lists what it belongs to.
-func find(t *testing.T, what, command string) string {
-	t.Helper()
-	path, err := exec.LookPath(command)
-	if err != nil {
-		without(t, what, command+" is not on the PATH: install it to run this test")
-	}
-	return path
-}
-
-func without(t *testing.T, what, message string) {
-	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("PRESENCE_TEST_REQUIRE"), ","), what) {
-		t.Fatal(message)
-	}
-	t.Skip(message)
 }
 
 // Several tests want the same packages, and the same server.
@@ -114,10 +97,10 @@ func packages(t *testing.T, dir string) {
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
-	find(t, "node", "node")
-	find(t, "node", "npm")
+	redistest.Require(t, "node", "node")
+	redistest.Require(t, "node", "npm")
 	if out, err := install(dir); err != nil {
-		without(t, "node", "npm ci: "+err.Error()+"\n"+string(out))
+		redistest.Missing(t, "node", "npm ci: "+err.Error()+"\n"+string(out))
 	}
 	touchSources(t)
 }

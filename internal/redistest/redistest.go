@@ -3,7 +3,6 @@
 package redistest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -32,20 +31,25 @@ func Embedded(tb testing.TB) (url string, advance func(time.Duration)) {
 	}
 }
 
-// Require skips a test where what it needs is missing, or fails it if
-// PRESENCE_TEST_REQUIRE, a list separated by commas, names it.
+// Require returns where an executable is. Without it the test is treated as
+// [Missing] says.
 func Require(tb testing.TB, what, executable string) string {
 	tb.Helper()
 	path, err := exec.LookPath(executable)
-	if err == nil {
-		return path
+	if err != nil {
+		Missing(tb, what, executable+" is not on the PATH: install it to run this test")
 	}
-	message := fmt.Sprintf("%s is not on the PATH: install it to run this test", executable)
+	return path
+}
+
+// Missing skips a test that lacks what it needs, or fails it if
+// PRESENCE_TEST_REQUIRE, a list separated by commas, names that.
+func Missing(tb testing.TB, what, message string) {
+	tb.Helper()
 	if slices.Contains(strings.Split(os.Getenv("PRESENCE_TEST_REQUIRE"), ","), what) {
 		tb.Fatal(message)
 	}
 	tb.Skip(message)
-	return ""
 }
 
 // Server is a real redis-server.
