@@ -126,20 +126,22 @@ return { beat, shown }`)
 func (w *world) leastHeartbeat(users int) operation {
 	text, ttl := pageText(page), timing.Timeout.Milliseconds()
 	return func(ctx context.Context, _, _ int) error {
-		user := userID(rand.IntN(users))
+		n := rand.IntN(users)
+		user := userID(n)
 		tag := tagOf(user)
-		return leastBeat.Run(ctx, w.raw, []string{tag + ":online", tag + ":p:" + user}, user, text, ttl).Err()
+		return leastBeat.Run(ctx, w.raw, []string{tag + ":online", w.pageKey(tag, n)}, user, text, ttl).Err()
 	}
 }
 
 func (w *world) plainHeartbeat(users int) operation {
 	text := pageText(page)
 	return func(ctx context.Context, _, _ int) error {
-		user := userID(rand.IntN(users))
+		n := rand.IntN(users)
+		user := userID(n)
 		tag := tagOf(user)
 		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
 			p.ZAdd(ctx, tag+":online", redis.Z{Score: float64(time.Now().UnixMilli()), Member: user})
-			p.SetArgs(ctx, tag+":p:"+user, text, redis.SetArgs{Get: true, TTL: timing.Timeout})
+			p.SetArgs(ctx, w.pageKey(tag, n), text, redis.SetArgs{Get: true, TTL: timing.Timeout})
 			return nil
 		})
 		return err
@@ -148,11 +150,12 @@ func (w *world) plainHeartbeat(users int) operation {
 
 func (w *world) leastStatus(users int) operation {
 	return func(ctx context.Context, _, _ int) error {
-		user := userID(rand.IntN(users))
+		n := rand.IntN(users)
+		user := userID(n)
 		tag := tagOf(user)
 		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
 			p.ZScore(ctx, tag+":online", user)
-			p.Get(ctx, tag+":p:"+user)
+			p.Get(ctx, w.pageKey(tag, n))
 			return nil
 		})
 		return err
@@ -163,11 +166,12 @@ func (w *world) leastStatus(users int) operation {
 // it out once that is done.
 func (w *world) leastConnect(users int) operation {
 	texts, ttl := []string{pageText(otherPage), pageText(page)}, timing.Timeout.Milliseconds()
-	return func(ctx context.Context, _, n int) error {
-		user := userID(rand.IntN(users))
+	return func(ctx context.Context, _, turn int) error {
+		n := rand.IntN(users)
+		user := userID(n)
 		tag := tagOf(user)
-		keys := []string{tag + ":online", tag + ":p:" + user, tag + ":outbox", tag + ":notes"}
-		if err := leastBeat.Run(ctx, w.raw, keys, user, texts[n%2], ttl).Err(); err != nil {
+		keys := []string{tag + ":online", w.pageKey(tag, n), tag + ":outbox", tag + ":notes"}
+		if err := leastBeat.Run(ctx, w.raw, keys, user, texts[turn%2], ttl).Err(); err != nil {
 			return err
 		}
 		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -33,6 +35,7 @@ type world struct {
 	handler *resolvers.Handler
 	raw     redis.UniversalClient
 	nodes   []*redisserver.Server
+	hashes  []byte // hashLength of each user filled
 }
 
 // newWorld starts redis-servers, one or a cluster.
@@ -91,6 +94,10 @@ func (w *world) cpuTime() (time.Duration, error) {
 // fill brings the users numbered from to to-1 online, and their page up, with
 // nothing left to announce.
 func (w *world) fill(ctx context.Context, from, to int, page presence.Page, session func(int) string) error {
+	for n := from; n < to; n++ {
+		sum := sha256.Sum256([]byte(userID(n)))
+		w.hashes = append(w.hashes, base64.RawURLEncoding.EncodeToString(sum[:])[:hashLength]...)
+	}
 	err := each(ctx, from, to, func(ctx context.Context, n int) error {
 		_, err := w.store.Touch(ctx, userID(n), session(n), page, presence.ReasonConnect)
 		return err
@@ -157,6 +164,16 @@ func tagOf(user string) string {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, user)
 	return tags[h.Sum32()%shards]
+}
+
+// hashLength is how much of the hash of a user's id redisstore names the user's
+// keys by.
+const hashLength = 20
+
+// pageKey returns the key of user n's page. The hashes are made beforehand: a
+// limit needs none.
+func (w *world) pageKey(tag string, n int) string {
+	return tag + ":p:" + string(w.hashes[n*hashLength:(n+1)*hashLength])
 }
 
 // silent is a Publisher without a bus.

@@ -18,6 +18,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,8 +46,8 @@ type Options struct {
 	// down. Zero means what a missed heartbeat takes to show: the timeout less the
 	// heartbeat.
 	Away time.Duration
-	// Batch is how many users one script expires or announces at most. Zero means
-	// 100, which keeps Redis busy for less than a millisecond.
+	// Batch is how many users one script expires, and announces, at most. Zero means
+	// 50, which keeps Redis busy for half a millisecond.
 	Batch int
 	// PoolSize is the most connections to each Redis. Zero means go-redis'
 	// default, ten for each CPU.
@@ -70,7 +71,7 @@ type Store struct {
 
 var _ presence.Store = (*Store)(nil)
 
-// shard is a shard's keys, in the order the scripts take them.
+// shard is a shard's keys, in the order of lua/lib.lua.
 type shard struct {
 	tag  string
 	keys [5]string
@@ -81,11 +82,11 @@ func New(opts Options) (*Store, error) {
 	opts.Prefix = cmp.Or(opts.Prefix, "p")
 	opts.Lease = cmp.Or(opts.Lease, 5*time.Second)
 	opts.Away = cmp.Or(opts.Away, opts.Timeout-opts.Heartbeat)
-	opts.Batch = cmp.Or(opts.Batch, 100)
+	opts.Batch = cmp.Or(opts.Batch, 50)
 	s := &Store{opts: opts, shards: make([]shard, opts.Shards)}
 	for i := range s.shards {
 		tag := fmt.Sprintf("%s{%d}", opts.Prefix, i)
-		s.shards[i] = shard{tag, [5]string{tag + ":online", tag + ":lastseen", tag + ":outbox", tag + ":notes", tag + ":shard"}}
+		s.shards[i] = shard{tag, [5]string{tag + ":online", tag + ":shard", tag + ":lastseen", tag + ":notes", tag + ":outbox"}}
 	}
 	var err error
 	if s.presence, err = connect(opts, opts.RedisURL); err != nil {
@@ -159,20 +160,27 @@ func (s *Store) Close() error {
 
 // Touch implements [presence.Store].
 func (s *Store) Touch(ctx context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
-	sessionID = short(sessionID)
+	u := s.user(userID)
+	sessionID = digest(sessionID, sessionBytes)
 	text, changed := sessionID+"\n"+page.URL+"\n"+page.Title, "0"
 	if s.pages != nil {
 		takeover := "0"
 		if reason == presence.ReasonConnect {
 			takeover = "1"
 		}
-		reply, err := showPage.Run(ctx, s.pages, []string{s.pageKey(userID)}, sessionID, text, (s.opts.Timeout + 2*time.Millisecond).Milliseconds(), takeover).Slice()
+		reply, err := showPage.Run(ctx, s.pages, []string{u.page}, sessionID, text, (s.opts.Timeout + 2*time.Millisecond).Milliseconds(), takeover).Slice()
 		if err != nil {
 			return presence.State{}, unavailable("show page", err)
 		}
 		text, changed = reply[0].(string), fmt.Sprint(reply[1])
 	}
-	reply, err := touch.Run(ctx, s.presence, s.userKeys(userID), userID, sessionID, string(reason),
+	if reason == presence.ReasonHeartbeat && changed == "0" {
+		state, err := s.beat(ctx, u, userID, sessionID, text)
+		if !errors.Is(err, redis.Nil) {
+			return state, unavailable("beat", err)
+		}
+	}
+	reply, err := touch.Run(ctx, s.presence, s.keys(u, 5), userID, sessionID, string(reason),
 		s.opts.Timeout.Milliseconds(), s.opts.Lease.Milliseconds(), text, changed).Slice()
 	if err != nil {
 		return presence.State{}, unavailable("touch", err)
@@ -180,33 +188,49 @@ func (s *Store) Touch(ctx context.Context, userID, sessionID string, page presen
 	// Another tab may have put its page up meanwhile; connect's answer goes to
 	// subscribers, so it has to say what is shown.
 	if s.pages != nil && (changed == "1" || reason == presence.ReasonConnect) {
-		shown, err := settlePage.Run(ctx, s.pages, []string{s.pageKey(userID)}, text).Text()
+		shown, err := settlePage.Run(ctx, s.pages, []string{u.page}, text).Text()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return presence.State{}, unavailable("settle page", err)
 		}
-		reply[0].([]any)[4] = shown
+		reply[3] = shown
 	}
 	return s.written(userID, reason, reply), nil
 }
 
+// beat records a heartbeat that changes nothing, or fails with [redis.Nil]
+// where it does.
+func (s *Store) beat(ctx context.Context, u user, userID, sessionID, page string) (presence.State, error) {
+	reply, err := beat.Run(ctx, s.presence, s.keys(u, 2), userID, sessionID, s.opts.Timeout.Milliseconds(), page).Result()
+	if err != nil {
+		return presence.State{}, err
+	}
+	if another, ok := reply.([]any); ok {
+		reply, page = another[0], another[1].(string)
+	}
+	asOf := timeIn(reply)
+	p := s.presenceOf(userID, asOf, asOf, asOf+presence.Time(s.opts.Timeout.Milliseconds()), page)
+	return presence.State{Presence: p, Reason: presence.ReasonHeartbeat}, nil
+}
+
 // Leave implements [presence.Store].
 func (s *Store) Leave(ctx context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
-	sessionID = short(sessionID)
+	u := s.user(userID)
+	sessionID = digest(sessionID, sessionBytes)
 	var shown string
 	if s.pages != nil {
 		var err error
-		shown, err = hidePage.Run(ctx, s.pages, []string{s.pageKey(userID)}, sessionID, grace.Milliseconds()).Text()
+		shown, err = hidePage.Run(ctx, s.pages, []string{u.page}, sessionID, grace.Milliseconds()).Text()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return presence.State{}, unavailable("hide page", err)
 		}
 	}
-	reply, err := leave.Run(ctx, s.presence, s.userKeys(userID), userID, sessionID,
+	reply, err := leave.Run(ctx, s.presence, s.keys(u, 5), userID, sessionID,
 		grace.Milliseconds(), s.opts.Timeout.Milliseconds(), s.opts.Lease.Milliseconds()).Slice()
 	if err != nil {
 		return presence.State{}, unavailable("leave", err)
 	}
 	if s.pages != nil {
-		reply[0].([]any)[4] = shown
+		reply[3] = shown
 	}
 	return s.written(userID, presence.ReasonDisconnect, reply), nil
 }
@@ -214,45 +238,53 @@ func (s *Store) Leave(ctx context.Context, userID, sessionID string, grace time.
 // Status implements [presence.Store]. It is one script a shard, pipelined.
 func (s *Store) Status(ctx context.Context, userIDs []string) ([]presence.State, error) {
 	type query struct {
+		shard *shard
 		keys  []string
 		args  []any
 		which []int // indices into userIDs
 		reply *redis.Cmd
 	}
-	queries := make(map[int]*query, 1)
+	queries := make([]query, 0, 1)
 	for i, id := range userIDs {
-		n := shardOf(id, len(s.shards))
-		q := queries[n]
-		if q == nil {
-			q = &query{keys: s.shards[n].keys[:5:5], args: []any{s.opts.Timeout.Milliseconds()}}
-			queries[n] = q
+		u := s.user(id)
+		n := slices.IndexFunc(queries, func(q query) bool { return q.shard == u.shard })
+		if n < 0 {
+			n = len(queries)
+			queries = append(queries, query{shard: u.shard, keys: u.shard.keys[:4:4], args: []any{s.opts.Timeout.Milliseconds()}})
 		}
+		q := &queries[n]
 		if s.pages == nil {
-			q.keys = append(q.keys, s.pageKey(id))
+			q.keys = append(q.keys, u.page)
 		}
 		q.args = append(q.args, id)
 		q.which = append(q.which, i)
 	}
-	// Errors are those of single commands, looked at below.
-	_, _ = s.presence.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, q := range queries {
-			q.reply = status.EvalSha(ctx, p, q.keys, q.args...)
+	ask := func(c redis.Scripter) {
+		for i := range queries {
+			q := &queries[i]
+			q.reply = status.EvalSha(ctx, c, q.keys, q.args...)
 		}
-		return nil
-	})
+	}
+	if len(queries) == 1 {
+		ask(s.presence)
+	} else {
+		// Errors are those of single commands, looked at below.
+		_, _ = s.presence.Pipelined(ctx, func(p redis.Pipeliner) error { ask(p); return nil })
+	}
 	states := make([]presence.State, len(userIDs))
 	for _, q := range queries {
 		if redis.HasErrorPrefix(q.reply.Err(), "NOSCRIPT") {
 			q.reply = status.Eval(ctx, s.presence, q.keys, q.args...)
 		}
-		replies, err := q.reply.Slice()
+		reply, err := q.reply.Slice()
 		if err != nil {
 			return nil, unavailable("status", err)
 		}
 		for j, i := range q.which {
-			pair := replies[j].([]any)
-			states[i] = s.state(userIDs[i], pair[0].([]any))
-			states[i].Note, states[i].Reason = parseNote(pair[1])
+			each := reply[5*j:]
+			page, _ := each[3].(string)
+			states[i].Presence = s.presenceOf(userIDs[i], timeIn(each[0]), timeIn(each[1]), timeIn(each[2]), page)
+			states[i].Note, states[i].Reason = parseNote(each[4])
 		}
 	}
 	return states, s.readPages(ctx, states)
@@ -267,7 +299,7 @@ func (s *Store) readPages(ctx context.Context, states []presence.State) error {
 	replies := make([]*redis.StringCmd, len(states))
 	_, err := s.pages.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i := range states {
-			replies[i] = p.Get(ctx, s.pageKey(states[i].UserID))
+			replies[i] = p.Get(ctx, s.user(states[i].UserID).page)
 		}
 		return nil
 	})
@@ -276,7 +308,7 @@ func (s *Store) readPages(ctx context.Context, states []presence.State) error {
 	}
 	for i := range states {
 		if states[i].Status == presence.Online {
-			setPage(&states[i].Presence, replies[i].Val())
+			states[i].URL, states[i].Title = parsePage(replies[i].Val())
 		}
 	}
 	return nil
@@ -284,7 +316,7 @@ func (s *Store) readPages(ctx context.Context, states []presence.State) error {
 
 // Acknowledge implements [presence.Store].
 func (s *Store) Acknowledge(ctx context.Context, userID string, note presence.Time) error {
-	keys := s.shards[shardOf(userID, len(s.shards))].keys[:]
+	keys := s.user(userID).shard.keys[3:]
 	return unavailable("acknowledge", acknowledge.Run(ctx, s.presence, keys, userID, int64(note)).Err())
 }
 
@@ -333,10 +365,11 @@ func (s *Store) sweep(ctx context.Context, n int) (presence.Sweep, error) {
 	if sw.Next < 0 {
 		sw.Next = s.opts.Timeout
 	}
-	for _, due := range reply[0].([]any) {
-		due := due.([]any)
-		state := s.state(due[0].(string), due[1].([]any))
-		state.Note, state.Reason = parseNote(due[2])
+	due := reply[0].([]any)
+	sw.Due = make([]presence.State, 0, len(due)/5)
+	for ; len(due) > 0; due = due[5:] {
+		state := presence.State{Presence: s.presenceOf(due[0].(string), timeIn(due[1]), timeIn(due[2]), timeIn(due[3]), "")}
+		state.Note, state.Reason = parseNote(due[4])
 		sw.Due = append(sw.Due, state)
 	}
 	return sw, nil
@@ -344,39 +377,43 @@ func (s *Store) sweep(ctx context.Context, n int) (presence.Sweep, error) {
 
 // written decodes what touch and leave return.
 func (s *Store) written(userID string, reason presence.Reason, reply []any) presence.State {
-	state := s.state(userID, reply[0].([]any))
-	state.Note = presence.Time(reply[1].(int64))
-	state.Reason = reason
-	state.StatusChanged = reply[2].(int64) == 1
-	return state
+	page, _ := reply[3].(string)
+	return presence.State{
+		Presence:      s.presenceOf(userID, timeIn(reply[0]), timeIn(reply[1]), timeIn(reply[2]), page),
+		Note:          timeIn(reply[4]),
+		Reason:        reason,
+		StatusChanged: reply[5].(int64) == 1,
+	}
 }
 
-// state decodes what the scripts' state returns.
-func (s *Store) state(userID string, reply []any) presence.State {
+func timeIn(reply any) presence.Time { return presence.Time(reply.(int64)) }
+
+// presenceOf returns a Presence of what the scripts say of a user; one who is
+// offline expires at zero.
+func (s *Store) presenceOf(userID string, asOf, lastSeen, expiresAt presence.Time, page string) presence.Presence {
 	p := presence.Presence{
 		UserID:              userID,
 		Status:              presence.Offline,
-		AsOf:                presence.Time(reply[1].(int64)),
-		LastSeen:            presence.Time(reply[2].(int64)),
+		AsOf:                asOf,
+		LastSeen:            lastSeen,
 		HeartbeatIntervalMs: s.opts.Heartbeat.Milliseconds(),
 	}
-	if reply[0].(int64) == 1 {
-		p.Status = presence.Online
-		p.ExpiresAt = presence.Time(reply[3].(int64))
-		page, _ := reply[4].(string)
-		setPage(&p, page)
+	if expiresAt != 0 {
+		p.Status, p.ExpiresAt = presence.Online, expiresAt
+		p.URL, p.Title = parsePage(page)
 	}
-	return presence.State{Presence: p}
+	return p
 }
 
-// setPage decodes "session\nurl\ntitle", with or without a mark at its end.
-func setPage(p *presence.Presence, text string) {
+// parsePage decodes "session\nurl\ntitle", with or without a mark at its end.
+// Nil is a page that is not shown.
+func parsePage(text string) (url, title *string) {
 	_, page, _ := strings.Cut(text, "\n")
-	url, title, _ := strings.Cut(strings.TrimSuffix(page, "\n"), "\n")
-	p.URL, p.Title = nil, nil
-	if url != "" {
-		p.URL, p.Title = &url, &title
+	u, t, _ := strings.Cut(strings.TrimSuffix(page, "\n"), "\n")
+	if u == "" {
+		return nil, nil
 	}
+	return &u, &t
 }
 
 // parseNote decodes "asOf reason", or nil.
@@ -390,29 +427,42 @@ func parseNote(reply any) (presence.Time, presence.Reason) {
 	return presence.Time(note), presence.Reason(reason)
 }
 
-func (s *Store) userKeys(userID string) []string {
+// user is where a user is kept.
+type user struct {
+	shard          *shard
+	sessions, page string // keys
+}
+
+func (s *Store) user(userID string) user {
 	sh := &s.shards[shardOf(userID, len(s.shards))]
-	keys := append(make([]string, 0, 7), sh.keys[:]...)
-	keys = append(keys, sh.tag+":s:"+userID)
+	id := digest(userID, userBytes)
+	return user{sh, sh.tag + ":s:" + id, sh.tag + ":p:" + id}
+}
+
+// keys returns the keys of a script: the first n of the shard's, the user's
+// sessions, and the page unless pages are kept elsewhere.
+func (s *Store) keys(u user, n int) []string {
+	keys := append(make([]string, 0, 7), u.shard.keys[:n]...)
+	keys = append(keys, u.sessions)
 	if s.pages == nil {
-		keys = append(keys, sh.tag+":p:"+userID)
+		keys = append(keys, u.page)
 	}
 	return keys
 }
 
-func (s *Store) pageKey(userID string) string {
-	return s.shards[shardOf(userID, len(s.shards))].tag + ":p:" + userID
-}
+// How much of their hash ids are kept as. Ids tend to be long, and every byte
+// of a user's is paid for in each of the user's keys, of a session's once more
+// in its page. 120 bits tell all users apart, whoever chooses their ids; 40 the
+// at most 100 sessions of one, who mixes up but his own by looking for two that
+// share them.
+const userBytes, sessionBytes = 15, 5
 
-// short returns what a session is kept as. Ids tend to be long and are kept
-// twice for each session online. 40 bits tell the at most 100 of a user apart;
-// whoever looks for two ids that share them mixes up but his own.
-func short(sessionID string) string {
-	if sessionID == "" {
+func digest(id string, bytes int) string {
+	if id == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(sessionID))
-	return base64.RawURLEncoding.EncodeToString(sum[:5])
+	sum := sha256.Sum256([]byte(id))
+	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
 }
 
 // shardOf spreads users by FNV-1a, inline so that it does not allocate.

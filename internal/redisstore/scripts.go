@@ -11,8 +11,12 @@ import (
 var (
 	//go:embed lua/lib.lua
 	libLua string
+	//go:embed lua/time.lua
+	timeLua string
 	//go:embed lua/pages.lua
 	pagesLua string
+	//go:embed lua/beat.lua
+	beatLua string
 	//go:embed lua/touch.lua
 	touchLua string
 	//go:embed lua/leave.lua
@@ -30,11 +34,12 @@ var (
 	//go:embed lua/hidepage.lua
 	hidePageLua string
 
-	touch       = redis.NewScript(pagesLua + libLua + touchLua)
-	leave       = redis.NewScript(pagesLua + libLua + leaveLua)
-	status      = redis.NewScript(libLua + statusLua)
-	acknowledge = redis.NewScript(libLua + acknowledgeLua)
-	sweep       = redis.NewScript(libLua + sweepLua)
+	beat        = redis.NewScript(timeLua + beatLua)
+	touch       = redis.NewScript(timeLua + libLua + pagesLua + touchLua)
+	leave       = redis.NewScript(timeLua + libLua + pagesLua + leaveLua)
+	status      = redis.NewScript(timeLua + libLua + statusLua)
+	sweep       = redis.NewScript(timeLua + libLua + sweepLua)
+	acknowledge = redis.NewScript(acknowledgeLua)
 	showPage    = redis.NewScript(pagesLua + showPageLua)
 	settlePage  = redis.NewScript(settlePageLua)
 	hidePage    = redis.NewScript(pagesLua + hidePageLua)
