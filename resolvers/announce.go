@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"presence"
 	"presence/internal/appsync"
 	"presence/internal/metrics"
@@ -20,17 +22,18 @@ const publishTimeout = time.Second
 // is now, whatever the event said, so late, doubled and reordered events do no
 // harm. Acknowledging is the last step: until it, the note falls due again.
 func (h *Handler) announce(ctx context.Context, c *call, args one) (*presence.Presence, error) {
-	if c.Identity.Mode() != appsync.ModeIAM {
+	if c.mode() != appsync.ModeIAM {
 		return nil, presence.Errorf(presence.Unauthorized, "Only EventBridge can do this: call with IAM.")
 	}
 	state, err := h.read(ctx, args)
 	if err != nil {
 		return nil, err
 	}
-	if state.Note != 0 && c.selectsAll() {
+	whole := c.selectsAll()
+	if state.Note != 0 && whole {
 		h.acknowledge(ctx, state)
 	}
-	return c.answer(state.Presence), nil
+	return toSubscribers(state.Presence, whole), nil
 }
 
 // tell sees to it that a change is announced. Where subscribers get the answer
@@ -90,11 +93,11 @@ func event(state presence.State, announced bool) presence.Event {
 // them all.
 var forSubscribers = []string{"userId", "status", "url", "title", "lastSeen", "asOf", "expiresAt", "heartbeatIntervalMs"}
 
-// answer returns a presence that AppSync sends subscribers, as far as the call
-// selects it. A part of one must not replace the whole they know, so it goes
-// without asOf.
-func (c *call) answer(p presence.Presence) *presence.Presence {
-	if !c.selectsAll() {
+// toSubscribers returns a presence as AppSync may send it to subscribers: as far
+// as the call selects it. A part of one must not replace the whole they know, so
+// it goes without asOf.
+func toSubscribers(p presence.Presence, whole bool) *presence.Presence {
+	if !whole {
 		p.AsOf = 0
 	}
 	return &p
@@ -106,11 +109,16 @@ func (c *call) answer(p presence.Presence) *presence.Presence {
 // unopened. So a selection with either about, or with a directive that may skip
 // a field, is not trusted.
 func (c *call) selectsAll() bool {
-	if strings.ContainsAny(c.Info.SelectionSetGraphQL, ":.@") {
+	var list []string
+	var graphQL string
+	if json.Unmarshal(c.Info.SelectionSetList, &list) != nil || json.Unmarshal(c.Info.SelectionSetGraphQL, &graphQL) != nil {
+		return false
+	}
+	if strings.ContainsAny(graphQL, ":.@") {
 		return false
 	}
 	for _, name := range forSubscribers {
-		if !slices.Contains(c.Info.SelectionSetList, name) {
+		if !slices.Contains(list, name) {
 			return false
 		}
 	}

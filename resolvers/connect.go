@@ -8,11 +8,12 @@ import (
 
 // connect reports a page opened. Its answer is what subscribers are sent.
 func (h *Handler) connect(ctx context.Context, c *call, args visit) (*presence.Presence, error) {
-	state, err := h.touch(ctx, c, args, presence.ReasonConnect, c.selectsAll())
+	whole := c.selectsAll()
+	state, err := h.touch(ctx, c, args, presence.ReasonConnect, whole)
 	if err != nil {
 		return nil, err
 	}
-	return c.answer(state.Presence), nil
+	return toSubscribers(state.Presence, whole), nil
 }
 
 // touch is what connect and heartbeat share. fannedOut says that subscribers

@@ -30,6 +30,7 @@ func (h *Handler) disconnect(ctx context.Context, c *call, args departure) (*pre
 	if err != nil || state.Note == 0 {
 		return nil, err
 	}
-	h.tell(ctx, state, c.selectsAll())
-	return c.answer(state.Presence), nil
+	whole := c.selectsAll()
+	h.tell(ctx, state, whole)
+	return toSubscribers(state.Presence, whole), nil
 }

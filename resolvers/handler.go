@@ -17,7 +17,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"presence"
-	"presence/internal/appsync"
 	"presence/internal/metrics"
 )
 
@@ -60,14 +59,35 @@ func New(opts Options) *Handler {
 	return &Handler{opts}
 }
 
-// call is one invocation: what is used of an event of AppSync's (see
-// [appsync.Event]) or EventBridge's. The rest, headers above all, is read over.
+// call is one invocation: what is used of an event of EventBridge's, or of
+// AppSync's (Event of internal/appsync). The rest, headers and claims above all,
+// is most of an event and read over.
 type call struct {
-	Arguments  jsontext.Value    `json:"arguments"`
-	Identity   *appsync.Identity `json:"identity"`
-	Info       appsync.Info      `json:"info"`
-	DetailType string            `json:"detail-type"`
+	Arguments  jsontext.Value `json:"arguments"`
+	Identity   *caller        `json:"identity"`
+	Info       info           `json:"info"`
+	DetailType string         `json:"detail-type"`
 }
+
+// caller is what is used of an Identity.
+type caller struct {
+	Sub             string            `json:"sub"`
+	Username        string            `json:"username"`
+	UserARN         string            `json:"userArn"`
+	ResolverContext map[string]string `json:"resolverContext"`
+}
+
+// info is what is used of an Info. Heartbeats have no use for the
+// selection, so it is not decoded yet.
+type info struct {
+	ParentTypeName      string         `json:"parentTypeName"`
+	FieldName           string         `json:"fieldName"`
+	SelectionSetList    jsontext.Value `json:"selectionSetList"`
+	SelectionSetGraphQL jsontext.Value `json:"selectionSetGraphQL"`
+}
+
+// decoding leaves it to AppSync that no name of an event is there twice.
+var decoding = jsontext.AllowDuplicateNames(true)
 
 // Invoke answers one event. For a field it answers the field's JSON, or fails
 // with a [messages.InvokeResponse_Error], the only error whose type Lambda
@@ -75,7 +95,7 @@ type call struct {
 // errors are plain, so that Lambda counts them.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) (reply []byte, err error) {
 	var c call
-	if err := json.Unmarshal(payload, &c); err != nil {
+	if err := json.Unmarshal(payload, &c, decoding); err != nil {
 		return nil, h.failure(ctx, "", presence.Errorf(presence.InvalidArgument, "The event is not one of AppSync's or EventBridge's."))
 	}
 	if c.DetailType == "Scheduled Event" {

@@ -65,9 +65,18 @@ func badArguments(err error) error {
 	return presence.Errorf(presence.InvalidArgument, "The arguments can not be read.")
 }
 
+// mode returns how the caller was authenticated.
+func (c *call) mode() appsync.AuthMode {
+	var identity *appsync.Identity
+	if by := c.Identity; by != nil {
+		identity = &appsync.Identity{Sub: by.Sub, Username: by.Username, UserARN: by.UserARN, ResolverContext: by.ResolverContext}
+	}
+	return identity.Mode()
+}
+
 // user returns the caller's user id. It is the token's, never an argument.
 func (c *call) user() (string, error) {
-	if c.Identity.Mode() != appsync.ModeUserPools {
+	if c.mode() != appsync.ModeUserPools {
 		return "", presence.Errorf(presence.Unauthorized, "Only a signed-in user can do this: call with a user pool token.")
 	}
 	return c.Identity.Sub, checkUserID(c.Identity.Sub)
