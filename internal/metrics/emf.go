@@ -3,7 +3,6 @@ package metrics
 import (
 	"encoding/json"
 	"io"
-	"strings"
 	"sync"
 	"time"
 )
@@ -20,18 +19,25 @@ type EMF struct {
 	now     func() time.Time
 	mu      sync.Mutex
 	written time.Time
-	series  map[string]*series
+	series  map[key]*series
 }
 
 var _ Recorder = (*EMF)(nil)
 
+// key names a series. It is an array so that a value of a series that is there
+// already costs no allocation.
+type key struct {
+	metric string
+	labels [maxLabels]string
+}
+
 type series struct {
 	metric Metric
-	labels []string
 	values []float64
 }
 
 const (
+	maxLabels    = 2 // no metric has more
 	emfPeriod    = time.Minute
 	emfMaxValues = 100 // a metric, in one line
 )
@@ -41,18 +47,19 @@ func NewEMF(w io.Writer, now func() time.Time) *EMF {
 	if now == nil {
 		now = time.Now
 	}
-	return &EMF{w: w, now: now, written: now(), series: map[string]*series{}}
+	return &EMF{w: w, now: now, written: now(), series: map[key]*series{}}
 }
 
 // Record implements [Recorder].
 func (e *EMF) Record(m Metric, value float64, labels ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	key := m.Name + "\x00" + strings.Join(labels, "\x00")
-	s := e.series[key]
+	k := key{metric: m.Name}
+	copy(k.labels[:], labels)
+	s := e.series[k]
 	if s == nil {
-		s = &series{metric: m, labels: labels}
-		e.series[key] = s
+		s = &series{metric: m}
+		e.series[k] = s
 	}
 	switch {
 	case len(s.values) == 0 || m.Kind == Distribution:
@@ -85,7 +92,7 @@ func (e *EMF) writeLocked() {
 		Metrics    []definition
 	}
 	e.written = e.now()
-	for _, s := range e.series {
+	for k, s := range e.series {
 		line := map[string]any{
 			"_aws": map[string]any{
 				"Timestamp": e.written.UnixMilli(),
@@ -98,7 +105,7 @@ func (e *EMF) writeLocked() {
 			s.metric.Name: s.values,
 		}
 		for i, name := range s.metric.Dimensions {
-			line[name] = s.labels[i]
+			line[name] = k.labels[i]
 		}
 		// Numbers and strings always encode; a log that can not be written to has
 		// nobody to tell.
