@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -101,7 +102,8 @@ func (w *world) sweepDue(ctx context.Context, b *bench, online, due int) error {
 		rounds = append(rounds, cost)
 	}
 	b.add(figure{name + "redis-cpu", median(rounds, func(c sweepCost) float64 { return c.cpu }), "µs/expiry", limit, target{}})
-	b.add(figure{name + "longest-script", median(rounds, func(c sweepCost) float64 { return c.longest }), "ms", 0, atMost(2)})
+	b.add(figure{name + "script-p99.9", median(rounds, func(c sweepCost) float64 { return c.long }), "ms", 0, atMost(2)})
+	b.add(figure{name + "longest-script", median(rounds, func(c sweepCost) float64 { return c.longest }), "ms", 0, target{}})
 	b.add(figure{name + "swept-and-published", median(rounds, func(c sweepCost) float64 { return c.took.Seconds() }), "s", 0, target{}})
 
 	if err := w.age(ctx, due); err != nil {
@@ -127,9 +129,9 @@ func (w *world) sweepDue(ctx context.Context, b *bench, online, due int) error {
 
 // sweepCost is what a scheduled run cost.
 type sweepCost struct {
-	cpu     float64 // of Redis, µs an expiry
-	longest float64 // script, ms
-	took    time.Duration
+	cpu           float64 // of Redis, µs an expiry
+	long, longest float64 // script, ms: of a thousand the second longest, and of all
+	took          time.Duration
 }
 
 // sweepOnce has users time out and a scheduled run find them.
@@ -161,7 +163,7 @@ func (w *world) sweepOnce(ctx context.Context, due int) (cost sweepCost, err err
 		return cost, err
 	}
 	cost.cpu = (after - before) / float64(due)
-	if cost.longest, err = w.longestScript(ctx); err != nil {
+	if cost.long, cost.longest, err = w.longScripts(ctx); err != nil {
 		return cost, err
 	}
 	return cost, w.revive(ctx)
@@ -236,15 +238,23 @@ func (w *world) resetStats(ctx context.Context) error {
 	return err
 }
 
-// longestScript returns the longest time in ms any command took since the
-// statistics were reset; what was quicker than 0.2 ms is zero.
-func (w *world) longestScript(ctx context.Context) (float64, error) {
-	entries, err := w.raw.SlowLogGet(ctx, -1).Result()
-	var longest time.Duration
-	for _, entry := range entries {
-		longest = max(longest, entry.Duration)
+// longScripts returns how long in ms scripts took since the statistics were
+// reset, by the slow log: the 99.9th percentile, and the longest. The log counts
+// the time Redis waits for a CPU, too, so the longest tells more of the machine.
+// What was quicker than 0.2 ms is zero.
+func (w *world) longScripts(ctx context.Context) (p999, longest float64, err error) {
+	calls, _, err := commandStats(ctx, w.raw, "evalsha")
+	if err != nil {
+		return 0, 0, err
 	}
-	return millis(longest), err
+	entries, err := w.raw.SlowLogGet(ctx, -1).Result()
+	slow := make([]float64, int(calls)/1000+1)
+	for _, entry := range entries {
+		slow = append(slow, millis(entry.Duration))
+	}
+	slices.Sort(slow)
+	slices.Reverse(slow)
+	return slow[int(calls)/1000], slow[0], err
 }
 
 // sampleSweep returns the µs of Redis' time an expiry takes the AWS sample.

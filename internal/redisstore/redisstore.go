@@ -47,7 +47,7 @@ type Options struct {
 	// heartbeat.
 	Away time.Duration
 	// Batch is how many users one script expires, and announces, at most. Zero means
-	// 50, which keeps Redis busy for half a millisecond.
+	// 25, which keeps Redis busy for a quarter of a millisecond.
 	Batch int
 	// PoolSize is the most connections to each Redis. Zero means go-redis'
 	// default, ten for each CPU.
@@ -82,7 +82,7 @@ func New(opts Options) (*Store, error) {
 	opts.Prefix = cmp.Or(opts.Prefix, "p")
 	opts.Lease = cmp.Or(opts.Lease, 5*time.Second)
 	opts.Away = cmp.Or(opts.Away, opts.Timeout-opts.Heartbeat)
-	opts.Batch = cmp.Or(opts.Batch, 50)
+	opts.Batch = cmp.Or(opts.Batch, 25)
 	s := &Store{opts: opts, shards: make([]shard, opts.Shards)}
 	for i := range s.shards {
 		tag := fmt.Sprintf("%s{%d}", opts.Prefix, i)
