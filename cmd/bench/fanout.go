@@ -4,9 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"embed"
+	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -14,40 +20,71 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+	"github.com/go-json-experiment/json"
 	"golang.org/x/sync/errgroup"
 
 	"presence"
+	"presence/internal/appsync"
 	"presence/internal/client"
+	"presence/internal/redisserver"
 )
 
 // measureFanout has many subscribe to one user of the local server, who goes
 // from page to page. A message counts from the call that caused it. The limit
-// is a server that only copies a message of that size to each socket. Both are
+// is a server that only copies a message of that size to each socket; beside
+// them runs the AppSync simulator of Amplify, where npm can install it. All are
 // processes of their own; the subscribers share the machine with them.
 func measureFanout(ctx context.Context, b *bench) error {
+	simulator, err := b.installSimulator(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: fanout: without the Amplify simulator:", err)
+	}
 	for _, n := range pick(b, []int{1_000, 10_000}, []int{200}) {
-		bare, err := b.bareFanout(ctx, n)
+		bare, err := b.fanout(ctx, n, b.bareServer)
+		if err != nil {
+			return fmt.Errorf("bare: %w", err)
+		}
+		ours, err := b.fanout(ctx, n, b.localServer)
 		if err != nil {
 			return err
 		}
-		ours, err := b.localFanout(ctx, n)
-		if err != nil {
-			return err
+		b.addFanout("fanout", n, ours, bare, atMost(0))
+		if simulator == "" {
+			continue
 		}
-		name := fmt.Sprintf("fanout/subscribers=%d/", n)
-		b.add(figure{name + "throughput", ours.Rate, "messages/s", bare.Rate, target{}})
-		b.add(figure{name + "p50", millis(ours.P50), "ms", millis(bare.P50), target{}})
-		b.add(figure{name + "p99", millis(ours.P99), "ms", millis(bare.P99), target{}})
-		b.add(figure{name + "lost", float64(ours.lost), "messages", 0, atMost(0)})
-		b.add(figure{name + "memory", ours.memory, "KiB/connection", bare.memory, target{}})
+		theirs, err := b.fanout(ctx, n, func(ctx context.Context) (*fanoutServer, error) { return b.simulatorServer(ctx, simulator) })
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: fanout: the Amplify simulator with %d subscribers: %v\n", n, err)
+			continue
+		}
+		b.addFanout("fanout/simulator", n, theirs, bare, target{})
 	}
 	return nil
+}
+
+func (b *bench) addFanout(name string, n int, f, bare fanout, lost target) {
+	name = fmt.Sprintf("%s/subscribers=%d/", name, n)
+	b.add(figure{name + "throughput", f.Rate, "messages/s", bare.Rate, target{}})
+	b.add(figure{name + "p50", millis(f.P50), "ms", millis(bare.P50), target{}})
+	b.add(figure{name + "p99", millis(f.P99), "ms", millis(bare.P99), target{}})
+	b.add(figure{name + "lost", float64(f.lost), "messages", 0, lost})
+	b.add(figure{name + "memory", f.memory, "KiB/connection", bare.memory, target{}})
 }
 
 type fanout struct {
 	result
 	lost   int64
 	memory float64
+}
+
+// fanoutServer is one that is measured.
+type fanoutServer struct {
+	*process
+	// subscribe returns a socket that brings messages from now on.
+	subscribe func(context.Context) (*websocket.Conn, error)
+	// send causes a message to each.
+	send func(ctx context.Context, round int) error
 }
 
 // subscribers counts what arrives and when.
@@ -96,68 +133,9 @@ func (s *subscribers) rounds(ctx context.Context, b *bench, n int, send func(rou
 	return f, nil
 }
 
-// localFanout measures the local server.
-func (b *bench) localFanout(ctx context.Context, n int) (fanout, error) {
-	w, err := newWorld(b, false, silent{})
-	if err != nil {
-		return fanout{}, err
-	}
-	defer w.close()
-	server, err := b.server(ctx, "presence/cmd/presence", regexp.MustCompile(`GraphQL +(\S+)`),
-		"serve", "--addr=127.0.0.1:0", "--no-sweep", "--redis-url="+w.nodes[0].URL)
-	if err != nil {
-		return fanout{}, err
-	}
-	defer server.stop()
-	token, err := client.LocalToken(ctx, server.url, "alice")
-	if err != nil {
-		return fanout{}, err
-	}
-	api, err := client.New(client.Options{Endpoint: server.url, Authorize: client.Token(token)})
-	if err != nil {
-		return fanout{}, err
-	}
-	before, err := residentMemory(server.pid)
-	if err != nil {
-		return fanout{}, err
-	}
-
-	ctx, cancel := context.WithCancel(ctx)
-	var group errgroup.Group
-	defer func() { _ = group.Wait() }()
-	defer cancel()
-	var s subscribers
-	subscribed := make(chan struct{}, n)
-	for i := range n {
-		group.Go(func() error {
-			return api.Subscribe(ctx, []string{"alice"}, client.Subscriber{
-				Subscribed: func() { subscribed <- struct{}{} },
-				Data:       func(presence.Presence) { s.received() },
-			})
-		})
-		// Some at a time: the backlog of a listening socket is short.
-		if i >= callers {
-			<-subscribed
-		}
-	}
-	for range min(n, callers) {
-		<-subscribed
-	}
-	after, err := residentMemory(server.pid)
-	if err != nil {
-		return fanout{}, err
-	}
-	f, err := s.rounds(ctx, b, n, func(round int) error {
-		_, err := api.Connect(ctx, "", []presence.Page{page, otherPage}[round%2])
-		return err
-	})
-	f.memory = (after - before) * 1024 / float64(n)
-	return f, err
-}
-
-// bareFanout measures the least server.
-func (b *bench) bareFanout(ctx context.Context, n int) (fanout, error) {
-	server, err := b.server(ctx, "presence/cmd/bench/bare", regexp.MustCompile(`(http://\S+)`))
+// fanout measures one server with n subscribers.
+func (b *bench) fanout(ctx context.Context, n int, start func(context.Context) (*fanoutServer, error)) (fanout, error) {
+	server, err := start(ctx)
 	if err != nil {
 		return fanout{}, err
 	}
@@ -172,20 +150,20 @@ func (b *bench) bareFanout(ctx context.Context, n int) (fanout, error) {
 	defer cancel()
 	var s subscribers
 	for range n {
-		conn, _, err := websocket.Dial(ctx, server.url, nil) //nolint:bodyclose // Dial leaves none open.
+		conn, err := server.subscribe(ctx)
 		if err != nil {
-			return fanout{}, err
-		}
-		if _, _, err := conn.Read(ctx); err != nil {
 			return fanout{}, err
 		}
 		group.Go(func() error {
 			defer conn.CloseNow()
 			for {
-				if _, _, err := conn.Read(ctx); err != nil {
+				_, message, err := conn.Read(ctx)
+				if err != nil {
 					return err
 				}
-				s.received()
+				if !bytes.Contains(message, []byte(`"type":"ka"`)) {
+					s.received()
+				}
 			}
 		})
 	}
@@ -193,10 +171,150 @@ func (b *bench) bareFanout(ctx context.Context, n int) (fanout, error) {
 	if err != nil {
 		return fanout{}, err
 	}
+	f, err := s.rounds(ctx, b, n, func(round int) error { return server.send(ctx, round) })
+	f.memory = (after - before) * 1024 / float64(n)
+	return f, err
+}
+
+// localServer starts the local server.
+func (b *bench) localServer(ctx context.Context) (*fanoutServer, error) {
+	redis, err := redisserver.Start(b.dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.server(ctx, "presence/cmd/presence", regexp.MustCompile(`GraphQL +(\S+)`),
+		"serve", "--addr=127.0.0.1:0", "--no-sweep", "--redis-url="+redis.URL)
+	if err != nil {
+		redis.Kill()
+		return nil, err
+	}
+	p.beside = redis.Kill
+	token, err := client.LocalToken(ctx, p.url, "alice")
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p.appSync(map[string]string{"Authorization": token}), nil
+}
+
+// simulator is a package of Node: the simulator, and what it is to simulate.
+//
+//go:embed simulator
+var simulator embed.FS
+
+// installSimulator returns the folder it is installed in, or "" in a quick run:
+// it has hundreds of dependencies.
+func (b *bench) installSimulator(ctx context.Context) (dir string, err error) {
+	if b.quick {
+		return "", nil
+	}
+	if err := os.CopyFS(b.dir, simulator); err != nil {
+		return "", err
+	}
+	dir = filepath.Join(b.dir, "simulator")
+	npm := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund")
+	npm.Dir = dir
+	if out, err := npm.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm install: %w\n%s", err, out)
+	}
+	return dir, nil
+}
+
+func (b *bench) simulatorServer(ctx context.Context, dir string) (*fanoutServer, error) {
+	const key = "da2-bench"
+	node := exec.CommandContext(ctx, "node", "index.mjs")
+	node.Dir = dir
+	node.Env = append(os.Environ(), "API_KEY="+key)
+	p, err := started(node, regexp.MustCompile(`(http://\S+)`))
+	if err != nil {
+		return nil, err
+	}
+	return p.appSync(map[string]string{"x-api-key": key}), nil
+}
+
+// appSync returns a server that speaks AppSync's protocols. The authorization
+// goes into the query, the one way all servers know.
+func (p *process) appSync(authorization map[string]string) *fanoutServer {
+	query := func(text string) []byte {
+		body, _ := json.Marshal(map[string]string{"query": text}) // a string always encodes
+		return body
+	}
+	const fields = "{ userId status url title lastSeen asOf expiresAt heartbeatIntervalMs }"
+	header, _ := json.Marshal(authorization)
+	realtime := p.url + "/realtime?payload=e30=&header=" + url.QueryEscape(base64.StdEncoding.EncodeToString(header))
+	payload, _ := json.Marshal(map[string]any{
+		"data":       string(query(`subscription { onStatus(userId: "alice") ` + fields + ` }`)),
+		"extensions": map[string]any{"authorization": authorization},
+	})
+
+	subscribe := func(ctx context.Context) (*websocket.Conn, error) {
+		conn, _, err := websocket.Dial(ctx, realtime, &websocket.DialOptions{Subprotocols: []string{appsync.Protocol}}) //nolint:bodyclose // Dial leaves none open.
+		if err != nil {
+			return nil, err
+		}
+		for _, step := range []struct {
+			say  appsync.Frame
+			hear string
+		}{
+			{appsync.Frame{Type: appsync.TypeConnectionInit}, appsync.TypeConnectionAck},
+			{appsync.Frame{Type: appsync.TypeStart, ID: "1", Payload: payload}, appsync.TypeStartAck},
+		} {
+			if err := wsjson.Write(ctx, conn, step.say); err != nil {
+				return nil, err
+			}
+			for heard := (appsync.Frame{}); heard.Type != step.hear; {
+				if err := wsjson.Read(ctx, conn, &heard); err != nil {
+					return nil, err
+				}
+				if heard.Type != step.hear && heard.Type != appsync.TypeKeepAlive {
+					return nil, fmt.Errorf("%s is answered by %s %s", step.say.Type, heard.Type, heard.Payload)
+				}
+			}
+		}
+		return conn, nil
+	}
+	send := func(ctx context.Context, round int) error {
+		to := []presence.Page{page, otherPage}[round%2]
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(query(fmt.Sprintf("mutation { connect(url: %q, title: %q) %s }", to.URL, to.Title, fields))))
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		for name, value := range authorization {
+			r.Header.Set(name, value)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		answer, err := io.ReadAll(resp.Body)
+		if err == nil && (resp.StatusCode != http.StatusOK || bytes.Contains(answer, []byte(`"errors"`))) {
+			err = fmt.Errorf("connect: %s %s", resp.Status, answer)
+		}
+		return err
+	}
+	return &fanoutServer{p, subscribe, send}
+}
+
+// bareServer starts the least server.
+func (b *bench) bareServer(ctx context.Context) (*fanoutServer, error) {
+	p, err := b.server(ctx, "presence/cmd/bench/bare", regexp.MustCompile(`(http://\S+)`))
+	if err != nil {
+		return nil, err
+	}
+	subscribe := func(ctx context.Context) (*websocket.Conn, error) {
+		conn, _, err := websocket.Dial(ctx, p.url, nil) //nolint:bodyclose // Dial leaves none open.
+		if err != nil {
+			return nil, err
+		}
+		_, _, err = conn.Read(ctx)
+		return conn, err
+	}
 	// As long as the data frame of a Presence.
 	message := bytes.Repeat([]byte("x"), 450)
-	f, err := s.rounds(ctx, b, n, func(int) error {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.url, bytes.NewReader(message))
+	send := func(ctx context.Context, _ int) error {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(message))
 		if err != nil {
 			return err
 		}
@@ -205,16 +323,16 @@ func (b *bench) bareFanout(ctx context.Context, n int) (fanout, error) {
 			return err
 		}
 		return resp.Body.Close()
-	})
-	f.memory = (after - before) * 1024 / float64(n)
-	return f, err
+	}
+	return &fanoutServer{p, subscribe, send}, nil
 }
 
 // process is a server in a process of its own.
 type process struct {
-	cmd *exec.Cmd
-	url string
-	pid int
+	cmd    *exec.Cmd
+	url    string
+	pid    int
+	beside func() // stops what was started for it
 }
 
 // server builds and starts one that prints its URL.
@@ -223,7 +341,11 @@ func (b *bench) server(ctx context.Context, pkg string, url *regexp.Regexp, args
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, built.path, args...)
+	return started(exec.CommandContext(ctx, built.path, args...), url)
+}
+
+// started starts a server and waits for its URL.
+func started(cmd *exec.Cmd, url *regexp.Regexp) (*process, error) {
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -233,7 +355,7 @@ func (b *bench) server(ctx context.Context, pkg string, url *regexp.Regexp, args
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, pid: cmd.Process.Pid}
+	p := &process{cmd: cmd, pid: cmd.Process.Pid, beside: func() {}}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if match := url.FindStringSubmatch(lines.Text()); match != nil {
@@ -246,10 +368,11 @@ func (b *bench) server(ctx context.Context, pkg string, url *regexp.Regexp, args
 		}
 	}
 	p.stop()
-	return nil, fmt.Errorf("%s: %s", pkg, failure.String())
+	return nil, fmt.Errorf("%s: %s", cmd.Path, failure.String())
 }
 
 func (p *process) stop() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
+	p.beside()
 }
