@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -24,9 +25,10 @@ import (
 // A heartbeat has to see whether the user was gone, by one clock and before
 // anybody else writes, so the least is a script, here of four commands. What it
 // leaves out is what only some beats need: sessions, and a clock that steps
-// back. A read needs no script. The heartbeat is also held against plain
-// commands in a pipeline, which can not do the job, to show what being correct
-// costs.
+// back. A read needs no script, only the five commands that say what is in an
+// answer. The heartbeat is also held against plain commands in a pipeline, which
+// can not do the job, to show what being correct costs; and the store against
+// the limit by itself, to show what JSON costs.
 func measureHandler(ctx context.Context, b *bench) error {
 	w, err := newWorld(b, false, silent{})
 	if err != nil {
@@ -38,18 +40,20 @@ func measureHandler(ctx context.Context, b *bench) error {
 		return err
 	}
 	for _, job := range []struct {
-		name        string
-		ours, least operation
-		plain       operation // nil: the least is plain already
-		replayed    bool
+		name         string
+		ours, least  operation
+		store, plain operation // nil: not measured
+		replayed     bool
 	}{
-		{"heartbeat", w.invoke(users, "Mutation", "heartbeat", visit(page)), w.leastHeartbeat(users), w.plainHeartbeat(users), true},
-		{"status", w.invoke(users, "Query", "status", `{"userId":"USER"}`), w.leastStatus(users), nil, true},
-		{"connect", w.alternate(users), w.leastConnect(users), nil, false},
+		{"heartbeat", w.invoke(users, "Mutation", "heartbeat", visit(page)), w.leastHeartbeat(users), w.touch(users), w.plainHeartbeat(users), true},
+		{"status", w.invoke(users, "Query", "status", `{"userId":"USER"}`), w.leastStatus(users), w.status(users), nil, true},
+		{"connect", w.alternate(users), w.leastConnect(users), nil, nil, false},
 	} {
 		ops := []operation{job.ours, job.least}
-		if job.plain != nil {
-			ops = append(ops, job.plain)
+		for _, op := range []operation{job.store, job.plain} {
+			if op != nil {
+				ops = append(ops, op)
+			}
 		}
 		var command []string
 		if job.replayed {
@@ -72,8 +76,11 @@ func measureHandler(ctx context.Context, b *bench) error {
 			b.add(figure{name + "p50", micros(ours.P50), "µs", micros(least.P50), target{}})
 			b.add(figure{name + "p99", micros(ours.P99), "µs", micros(least.P99), tail})
 			b.add(figure{name + "cpu", micros(ours.CPU), "µs/call", micros(least.CPU), target{}})
+			if job.store != nil {
+				b.add(figure{name + "store-alone", r[2].Rate, "calls/s", least.Rate, target{}})
+			}
 			if job.plain != nil {
-				b.add(figure{name + "of-plain-commands", ours.Rate, "calls/s", r[2].Rate, target{}})
+				b.add(figure{name + "of-plain-commands", ours.Rate, "calls/s", r[3].Rate, target{}})
 			}
 			if command != nil {
 				rate, err := w.redisBenchmark(ctx, n, pick(b, 2*time.Second, 200*time.Millisecond), least.Rate, command)
@@ -109,6 +116,21 @@ func (w *world) alternate(users int) operation {
 		w.invoke(users, "Mutation", "connect", visit(page)),
 	}
 	return func(ctx context.Context, caller, n int) error { return pages[n%2](ctx, caller, n) }
+}
+
+// touch and status call the store as the handler does.
+func (w *world) touch(users int) operation {
+	return func(ctx context.Context, _, _ int) error {
+		_, err := w.store.Touch(ctx, userID(rand.IntN(users)), "", page, presence.ReasonHeartbeat)
+		return err
+	}
+}
+
+func (w *world) status(users int) operation {
+	return func(ctx context.Context, _, _ int) error {
+		_, err := w.store.Status(ctx, []string{userID(rand.IntN(users))})
+		return err
+	}
 }
 
 var leastBeat = redis.NewScript(`
@@ -154,10 +176,16 @@ func (w *world) leastStatus(users int) operation {
 		user := userID(n)
 		tag := tagOf(user)
 		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
-			p.ZScore(ctx, tag+":online", user)
-			p.Get(ctx, w.pageKey(tag, n))
+			p.Time(ctx)                          // is it past
+			p.ZScore(ctx, tag+":online", user)   // expiresAt?
+			p.HGet(ctx, tag+":shard", "clock")   // asOf
+			p.ZScore(ctx, tag+":lastseen", user) // lastSeen
+			p.Get(ctx, w.pageKey(tag, n))        // url, title
 			return nil
 		})
+		if errors.Is(err, redis.Nil) { // not there, as lastSeen is not of those online
+			err = nil
+		}
 		return err
 	}
 }
