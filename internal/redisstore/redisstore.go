@@ -168,7 +168,7 @@ func (s *Store) Touch(ctx context.Context, userID, sessionID string, page presen
 		if reason == presence.ReasonConnect {
 			takeover = "1"
 		}
-		reply, err := showPage.Run(ctx, s.pages, []string{u.page}, sessionID, text, (s.opts.Timeout + 2*time.Millisecond).Milliseconds(), takeover).Slice()
+		reply, err := showPage.Run(ctx, s.pages, []string{u.page()}, sessionID, text, (s.opts.Timeout + 2*time.Millisecond).Milliseconds(), takeover).Slice()
 		if err != nil {
 			return presence.State{}, unavailable("show page", err)
 		}
@@ -188,7 +188,7 @@ func (s *Store) Touch(ctx context.Context, userID, sessionID string, page presen
 	// Another tab may have put its page up meanwhile; connect's answer goes to
 	// subscribers, so it has to say what is shown.
 	if s.pages != nil && (changed == "1" || reason == presence.ReasonConnect) {
-		shown, err := settlePage.Run(ctx, s.pages, []string{u.page}, text).Text()
+		shown, err := settlePage.Run(ctx, s.pages, []string{u.page()}, text).Text()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return presence.State{}, unavailable("settle page", err)
 		}
@@ -219,7 +219,7 @@ func (s *Store) Leave(ctx context.Context, userID, sessionID string, grace time.
 	var shown string
 	if s.pages != nil {
 		var err error
-		shown, err = hidePage.Run(ctx, s.pages, []string{u.page}, sessionID, grace.Milliseconds()).Text()
+		shown, err = hidePage.Run(ctx, s.pages, []string{u.page()}, sessionID, grace.Milliseconds()).Text()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return presence.State{}, unavailable("hide page", err)
 		}
@@ -254,7 +254,7 @@ func (s *Store) Status(ctx context.Context, userIDs []string) ([]presence.State,
 		}
 		q := &queries[n]
 		if s.pages == nil {
-			q.keys = append(q.keys, u.page)
+			q.keys = append(q.keys, u.page())
 		}
 		q.args = append(q.args, id)
 		q.which = append(q.which, i)
@@ -299,7 +299,7 @@ func (s *Store) readPages(ctx context.Context, states []presence.State) error {
 	replies := make([]*redis.StringCmd, len(states))
 	_, err := s.pages.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i := range states {
-			replies[i] = p.Get(ctx, s.user(states[i].UserID).page)
+			replies[i] = p.Get(ctx, s.user(states[i].UserID).page())
 		}
 		return nil
 	})
@@ -316,7 +316,7 @@ func (s *Store) readPages(ctx context.Context, states []presence.State) error {
 
 // Acknowledge implements [presence.Store].
 func (s *Store) Acknowledge(ctx context.Context, userID string, note presence.Time) error {
-	keys := s.user(userID).shard.keys[3:]
+	keys := s.shards[shardOf(userID, len(s.shards))].keys[3:]
 	return unavailable("acknowledge", acknowledge.Run(ctx, s.presence, keys, userID, int64(note)).Err())
 }
 
@@ -429,23 +429,24 @@ func parseNote(reply any) (presence.Time, presence.Reason) {
 
 // user is where a user is kept.
 type user struct {
-	shard          *shard
-	sessions, page string // keys
+	shard *shard
+	id    string // what the user's own keys have of the id
 }
 
 func (s *Store) user(userID string) user {
-	sh := &s.shards[shardOf(userID, len(s.shards))]
-	id := digest(userID, userBytes)
-	return user{sh, sh.tag + ":s:" + id, sh.tag + ":p:" + id}
+	return user{&s.shards[shardOf(userID, len(s.shards))], digest(userID, userBytes)}
 }
+
+func (u user) sessions() string { return u.shard.tag + ":s:" + u.id }
+func (u user) page() string     { return u.shard.tag + ":p:" + u.id }
 
 // keys returns the keys of a script: the first n of the shard's, the user's
 // sessions, and the page unless pages are kept elsewhere.
 func (s *Store) keys(u user, n int) []string {
 	keys := append(make([]string, 0, 7), u.shard.keys[:n]...)
-	keys = append(keys, u.sessions)
+	keys = append(keys, u.sessions())
 	if s.pages == nil {
-		keys = append(keys, u.page)
+		keys = append(keys, u.page())
 	}
 	return keys
 }
@@ -461,8 +462,11 @@ func digest(id string, bytes int) string {
 	if id == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(id))
-	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
+	// Neither outgrows the stack: no id is longer.
+	var in [128]byte
+	var out [20]byte
+	sum := sha256.Sum256(append(in[:0], id...))
+	return string(base64.RawURLEncoding.AppendEncode(out[:0], sum[:bytes]))
 }
 
 // shardOf spreads users by FNV-1a, inline so that it does not allocate.

@@ -39,8 +39,9 @@ func BenchmarkStore(b *testing.B) {
 	for _, session := range []string{"", "5f6c2d2e-0000-4000-8000-000000000000"} {
 		b.Run("touch/session="+session, func(b *testing.B) {
 			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := store.Touch(b.Context(), "alice", session, page, presence.ReasonHeartbeat); err != nil {
+			// Of many, as a user's clock must not run ahead of the time.
+			for n := 0; b.Loop(); n++ {
+				if _, err := store.Touch(b.Context(), users[n%len(users)], session, page, presence.ReasonHeartbeat); err != nil {
 					b.Fatal(err)
 				}
 			}
