@@ -4,6 +4,7 @@ package redisserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,18 +27,25 @@ type Server struct {
 // Start starts the redis-server on the PATH in the directory dir, with more
 // arguments if need be. Whoever starts it ends it by [Server.Kill].
 func Start(dir string, args ...string) (*Server, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
+	for {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+		s.URL = "redis://" + s.Addr
+		s.args = append([]string{
+			"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
+			"--save", "", "--appendonly", "no", "--protected-mode", "no",
+		}, args...)
+		// The port was free a moment ago.
+		if err := s.Run(); !errors.Is(err, errTaken) {
+			return s, err
+		}
 	}
-	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	s.URL = "redis://" + s.Addr
-	s.args = append([]string{
-		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
-		"--save", "", "--appendonly", "no", "--protected-mode", "no",
-	}, args...)
-	return s, s.Run()
 }
+
+var errTaken = errors.New("another process has the port")
 
 // Run starts the server, again after [Server.Kill], and waits until it answers.
 func (s *Server) Run() error {
@@ -45,7 +53,13 @@ func (s *Server) Run() error {
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("redisserver: %w", err)
 	}
-	err := s.until(10*time.Second, func(ctx context.Context, c *redis.Client) error { return c.Ping(ctx).Err() })
+	err := s.until(10*time.Second, func(ctx context.Context, c *redis.Client) error {
+		info, err := c.Info(ctx, "server").Result()
+		if err == nil && !strings.Contains(info, fmt.Sprintf("\nprocess_id:%d\r", s.cmd.Process.Pid)) {
+			err = errTaken
+		}
+		return err
+	})
 	if err != nil {
 		s.Kill()
 	}
@@ -108,8 +122,8 @@ func (s *Server) until(limit time.Duration, ready func(context.Context, *redis.C
 	defer tick.Stop()
 	for {
 		err := ready(ctx, client)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errTaken) {
+			return err
 		}
 		select {
 		case <-tick.C:
