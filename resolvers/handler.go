@@ -86,16 +86,13 @@ type info struct {
 	SelectionSetGraphQL jsontext.Value `json:"selectionSetGraphQL"`
 }
 
-// decoding leaves it to AppSync that no name of an event is there twice.
-var decoding = jsontext.AllowDuplicateNames(true)
-
 // Invoke answers one event. For a field it answers the field's JSON, or fails
 // with a [messages.InvokeResponse_Error], the only error whose type Lambda
 // passes on as AppSync's errorType. For the schedule it answers null, and its
 // errors are plain, so that Lambda counts them.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) (reply []byte, err error) {
 	var c call
-	if err := json.Unmarshal(payload, &c, decoding); err != nil {
+	if err := json.Unmarshal(payload, &c); err != nil {
 		return nil, h.failure(ctx, "", presence.Errorf(presence.InvalidArgument, "The event is not one of AppSync's or EventBridge's."))
 	}
 	if c.DetailType == "Scheduled Event" {

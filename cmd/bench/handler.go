@@ -96,11 +96,17 @@ func measureHandler(ctx context.Context, b *bench) error {
 
 // invoke calls the handler for any of the users.
 func (w *world) invoke(users int, parent, field, arguments string) operation {
+	say := w.sayer(parent, field, arguments)
+	return func(ctx context.Context, caller, _ int) error { return say(ctx, caller, rand.IntN(users)) }
+}
+
+// sayer returns a function that calls the handler for user n.
+func (w *world) sayer(parent, field, arguments string) func(ctx context.Context, caller, n int) error {
 	head, tail := event(parent, field, arguments)
 	var payloads [callers][]byte
-	return func(ctx context.Context, caller, _ int) error {
+	return func(ctx context.Context, caller, n int) error {
 		payload := append(payloads[caller][:0], head...)
-		payload = append(payload, userID(rand.IntN(users))...)
+		payload = append(payload, userID(n)...)
 		payload = append(payload, tail...)
 		payloads[caller] = payload
 		_, err := w.handler.Invoke(ctx, payload)
@@ -108,14 +114,17 @@ func (w *world) invoke(users int, parent, field, arguments string) operation {
 	}
 }
 
-// alternate connects users to one page and the other, so that every call is a
-// change.
+// alternate connects each user to one page and the other in turns, so that
+// every call is a change.
 func (w *world) alternate(users int) operation {
-	pages := []operation{
-		w.invoke(users, "Mutation", "connect", visit(otherPage)),
-		w.invoke(users, "Mutation", "connect", visit(page)),
+	connect := []func(context.Context, int, int) error{
+		w.sayer("Mutation", "connect", visit(page)),
+		w.sayer("Mutation", "connect", visit(otherPage)),
 	}
-	return func(ctx context.Context, caller, n int) error { return pages[n%2](ctx, caller, n) }
+	return func(ctx context.Context, caller, _ int) error {
+		n := rand.IntN(users)
+		return connect[w.turn(n)](ctx, caller, n)
+	}
 }
 
 // touch and status call the store as the handler does.
@@ -193,13 +202,13 @@ func (w *world) leastStatus(users int) operation {
 // leastConnect also writes the note that makes announcing reliable, and takes
 // it out once that is done.
 func (w *world) leastConnect(users int) operation {
-	texts, ttl := []string{pageText(otherPage), pageText(page)}, timing.Timeout.Milliseconds()
-	return func(ctx context.Context, _, turn int) error {
+	texts, ttl := []string{pageText(page), pageText(otherPage)}, timing.Timeout.Milliseconds()
+	return func(ctx context.Context, _, _ int) error {
 		n := rand.IntN(users)
 		user := userID(n)
 		tag := tagOf(user)
 		keys := []string{tag + ":online", w.pageKey(tag, n), tag + ":outbox", tag + ":notes"}
-		if err := leastBeat.Run(ctx, w.raw, keys, user, texts[turn%2], ttl).Err(); err != nil {
+		if err := leastBeat.Run(ctx, w.raw, keys, user, texts[w.turn(n)], ttl).Err(); err != nil {
 			return err
 		}
 		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +22,13 @@ func measureLambda(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer w.close()
+	const users = 10_000
+	if err := w.fill(ctx, 0, users, page, noSession); err != nil {
+		return err
+	}
 	head, tail := event("Mutation", "heartbeat", visit(page))
-	payload := []byte(head + userID(1) + tail)
+	// Of many users: one cannot beat so often that his asOf runs ahead of the time.
+	payload := func() []byte { return []byte(head + userID(rand.IntN(users)) + tail) }
 
 	ours, err := b.bootstrap(ctx, "presence/cmd/lambda", "PRESENCE_REDIS_URL="+w.nodes[0].URL,
 		"AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none")
@@ -105,11 +111,11 @@ func (b *bench) bootstrap(ctx context.Context, pkg string, env ...string) (*boot
 	return &bootstrap{path, env, float64(info.Size()) / 1e6}, nil
 }
 
-func (f *bootstrap) cold(ctx context.Context, payload []byte) (time.Duration, error) {
+func (f *bootstrap) cold(ctx context.Context, payload func() []byte) (time.Duration, error) {
 	fn := &lambda.Function{Bootstrap: f.path, Env: f.env}
 	defer fn.Close()
 	start := time.Now()
-	_, err := fn.Invoke(ctx, payload)
+	_, err := fn.Invoke(ctx, payload())
 	return time.Since(start), err
 }
 
@@ -119,10 +125,10 @@ type warm struct {
 	peak float64 // MiB
 }
 
-func (f *bootstrap) warm(ctx context.Context, while time.Duration, payload []byte, env ...string) (warm, error) {
+func (f *bootstrap) warm(ctx context.Context, while time.Duration, payload func() []byte, env ...string) (warm, error) {
 	fn := &lambda.Function{Bootstrap: f.path, Env: append(env, f.env...)}
 	defer fn.Close()
-	if _, err := fn.Invoke(ctx, payload); err != nil {
+	if _, err := fn.Invoke(ctx, payload()); err != nil {
 		return warm{}, err
 	}
 	pid := fn.Processes()[0].Pid
@@ -131,7 +137,7 @@ func (f *bootstrap) warm(ctx context.Context, while time.Duration, payload []byt
 		return warm{}, err
 	}
 	r, err := load(ctx, 1, while, func(ctx context.Context, _, _ int) error {
-		_, err := fn.Invoke(ctx, payload)
+		_, err := fn.Invoke(ctx, payload())
 		return err
 	})
 	if err != nil {

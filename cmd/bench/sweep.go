@@ -33,18 +33,8 @@ func measureSweep(ctx context.Context, b *bench) error {
 	if err := w.sweepIdle(ctx, b, 0); err != nil {
 		return err
 	}
-	// Not by calls: the first would have timed out before the last is done.
-	const batch = 1000
-	for from := 0; from < online; from += batch {
-		_, err := w.raw.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for n := from; n < from+batch; n++ {
-				p.ZAdd(ctx, tagOf(userID(n))+":online", redis.Z{Score: float64(time.Now().UnixMilli()), Member: userID(n)})
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	if err := w.fill(ctx, 0, online, page, noSession); err != nil {
+		return err
 	}
 	if err := w.sweepIdle(ctx, b, online); err != nil {
 		return err

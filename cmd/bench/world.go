@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -36,6 +37,7 @@ type world struct {
 	raw     redis.UniversalClient
 	nodes   []*redisserver.Server
 	hashes  []byte // hashLength of each user filled
+	turns   []atomic.Uint32
 }
 
 // newWorld starts redis-servers, one or a cluster.
@@ -98,6 +100,7 @@ func (w *world) fill(ctx context.Context, from, to int, page presence.Page, sess
 		sum := sha256.Sum256([]byte(userID(n)))
 		w.hashes = append(w.hashes, base64.RawURLEncoding.EncodeToString(sum[:])[:hashLength]...)
 	}
+	w.turns = make([]atomic.Uint32, to)
 	err := each(ctx, from, to, func(ctx context.Context, n int) error {
 		_, err := w.store.Touch(ctx, userID(n), session(n), page, presence.ReasonConnect)
 		return err
@@ -175,6 +178,9 @@ const hashLength = 20
 func (w *world) pageKey(tag string, n int) string {
 	return tag + ":p:" + string(w.hashes[n*hashLength:(n+1)*hashLength])
 }
+
+// turn says which of two pages user n goes to next: not the one of the last call.
+func (w *world) turn(n int) uint32 { return w.turns[n].Add(1) % 2 }
 
 // silent is a Publisher without a bus.
 type silent struct{}

@@ -1,6 +1,8 @@
 package redisstore_test
 
 import (
+	"cmp"
+	"slices"
 	"testing"
 	"time"
 
@@ -132,5 +134,51 @@ func TestPageInLongGrace(t *testing.T) {
 	advance(6 * time.Second)
 	if got := touch("one", "https://example.com/1", presence.ReasonHeartbeat); *got.URL != "https://example.com/1" {
 		t.Errorf("shown is %s of a session that has expired", *got.URL)
+	}
+}
+
+// A beat counts from the time there is, also where that has stepped back, and
+// its asOf goes on.
+func TestBeatAfterClockStepsBack(t *testing.T) {
+	t.Parallel()
+	store, _, advance := newStore(t)
+	last := connect(t, store)
+	advance(-10 * time.Minute)
+	for range 3 {
+		state, err := store.Touch(t.Context(), "alice", "", presence.Page{URL: "https://example.com/", Title: "Home"}, presence.ReasonHeartbeat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.AsOf <= last.AsOf || state.Note != 0 {
+			t.Errorf("asOf %v after %v, note %v", state.AsOf, last.AsOf, state.Note)
+		}
+		if ahead := state.ExpiresAt.Time().Sub(last.AsOf.Time()); ahead > -9*time.Minute {
+			t.Errorf("expires %v after the last beat from before", ahead)
+		}
+		if state.URL == nil || *state.URL != "https://example.com/" {
+			t.Errorf("page %v", state.URL)
+		}
+		last.AsOf = state.AsOf
+	}
+}
+
+// Each read of somebody who is past the timeout takes an asOf. Whoever reads
+// often must not put the clock far ahead of the time.
+func TestReadsKeepTheClock(t *testing.T) {
+	t.Parallel()
+	store, _, advance := newStore(t)
+	connect(t, store)
+	advance(seldom.Timeout + time.Second)
+	alice := slices.Repeat([]string{"alice"}, 100)
+	var first, last presence.Time
+	for range 100 {
+		states, err := store.Status(t.Context(), alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, last = cmp.Or(first, states[0].AsOf), states[99].AsOf
+	}
+	if lead := last.Time().Sub(first.Time()); lead > 200*time.Millisecond {
+		t.Errorf("asOf is %v ahead after 100 reads", lead)
 	}
 }

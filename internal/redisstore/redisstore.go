@@ -4,7 +4,8 @@
 // hash tag, so that every script runs within one slot of a cluster. What the
 // keys hold is written at the head of lua/lib.lua and lua/touch.lua. Page info
 // may be kept in a Redis of its own; by default it is in the same one, and then
-// every operation is one script and one round trip.
+// every operation is one script and one round trip, but for a heartbeat that
+// changes something, which is two.
 //
 // The time is Redis' own, so all callers share one clock. Redis 6.2 or Valkey
 // 7.2 and later will do.
@@ -204,11 +205,11 @@ func (s *Store) beat(ctx context.Context, u user, userID, sessionID, page string
 	if err != nil {
 		return presence.State{}, err
 	}
-	if another, ok := reply.([]any); ok {
-		reply, page = another[0], another[1].(string)
+	asOf, seen := reply, reply
+	if other, ok := reply.([]any); ok {
+		asOf, seen, page = other[0], other[1], other[2].(string)
 	}
-	asOf := timeIn(reply)
-	p := s.presenceOf(userID, asOf, asOf, asOf+presence.Time(s.opts.Timeout.Milliseconds()), page)
+	p := s.presenceOf(userID, timeIn(asOf), timeIn(seen), timeIn(seen)+presence.Time(s.opts.Timeout.Milliseconds()), page)
 	return presence.State{Presence: p, Reason: presence.ReasonHeartbeat}, nil
 }
 

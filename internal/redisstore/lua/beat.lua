@@ -4,8 +4,8 @@
 -- KEYS  1 online   2 shard (see lib)
 --       3 the user's sessions   4 the user's page (see touch)
 -- ARGV  1 user   2 session   3 timeout (ms)   4 page
--- Returns the asOf; if another session's page is shown, in an array with that; or
--- nil.
+-- Returns the asOf; or asOf, lastSeen and the page shown, where these are not
+-- the asOf and the page given; or nil.
 local ONLINE, SHARD, SESSIONS, PAGE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local user, session, timeout, page = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
@@ -13,25 +13,24 @@ local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
 if not beat or beat + timeout <= now then
   return nil
 end
-local asOf = math.max(now, beat, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
-if asOf > now + STEP then
-  return nil
-end
 local shown = PAGE and call('GET', PAGE)
 local own = shown == page
 if PAGE and not own and (not shown or shown:sub(1, #session + 1) == session .. '\n') then
   return nil
 end
-if session ~= '' then
-  if call('ZADD', SESSIONS, 'XX', 'CH', asOf, session) == 0 then
+local asOf = math.max(now, beat, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
+local seen = score(asOf)
+if session ~= '' or call('EXISTS', SESSIONS) == 1 then
+  if call('ZADD', SESSIONS, 'XX', 'CH', seen, session) == 0 then
     return nil
   end
   call('PEXPIRE', SESSIONS, 2 * timeout)
-elseif call('EXISTS', SESSIONS) == 1 then
-  return nil
 end
-call('ZADD', ONLINE, asOf, user)
+call('ZADD', ONLINE, seen, user)
 if own then
   call('PEXPIRE', PAGE, timeout + 2)
 end
-return shown and not own and { asOf, shown } or asOf
+if seen == asOf and (own or not PAGE) then
+  return asOf
+end
+return { asOf, seen, shown or page }

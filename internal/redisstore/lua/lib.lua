@@ -1,5 +1,5 @@
--- KEYS of one shard, in one slot. Each script takes as many of them as it
--- needs, from the first on, and behind them those it names itself:
+-- KEYS of one shard, in one slot. A script takes as many of them as it needs,
+-- from the first on unless it says otherwise, and behind them its own:
 --   1 online    zset  user -> last beat (ms); in grace, dated back
 --   2 shard     hash  clock, swept, resumed (ms)
 --   3 lastseen  zset  user -> lastSeen (ms) of those offline or in grace
@@ -25,10 +25,16 @@ local function wind(kept)
 end
 
 -- Takes an asOf greater than any given out for a user whose last beat is given.
+-- One will do for all the users of a script: else who reads many of them would
+-- put the clock ahead of the time.
+local taken = 0
 local function advance(beat)
-  clock = math.max(now, beat, clock) + 1
-  call('HSET', SHARD, 'clock', clock)
-  return clock
+  if taken <= beat then
+    taken = math.max(now, beat, clock) + 1
+    clock = taken
+    call('HSET', SHARD, 'clock', clock)
+  end
+  return taken
 end
 
 -- Leaves a note that the user is to be announced.

@@ -16,13 +16,7 @@ local timeout, lease, page = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
 local alive = beat and beat + timeout > now
 local asOf = math.max(now, beat or 0, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
-local score = asOf
-if asOf > now + STEP then
-  -- The time has stepped back. What counts for the timeout is the time, and the
-  -- clock remembers the asOf.
-  call('HSET', SHARD, 'clock', asOf)
-  score = now
-end
+local seen = score(asOf)
 
 local tracked = call('EXISTS', SESSIONS) == 1
 if tracked or session ~= '' then
@@ -30,12 +24,12 @@ if tracked or session ~= '' then
     call('ZADD', SESSIONS, beat, '')
   end
   call('ZREMRANGEBYSCORE', SESSIONS, '-inf', now - timeout)
-  if call('ZADD', SESSIONS, score, session) == 1 then
+  if call('ZADD', SESSIONS, seen, session) == 1 then
     call('ZREMRANGEBYRANK', SESSIONS, 0, -101) -- at most 100 sessions a user
   end
   call('PEXPIRE', SESSIONS, 2 * timeout)
 end
-call('ZADD', ONLINE, score, user)
+call('ZADD', ONLINE, seen, user)
 if not beat then
   call('ZREM', LASTSEEN, user)
 end
@@ -51,4 +45,4 @@ end
 if not alive or changed then
   note(user, asOf, reason, now + lease)
 end
-return { asOf, score, score + timeout, page, (not alive or changed) and asOf or 0, alive and 0 or 1 }
+return { asOf, seen, seen + timeout, page, (not alive or changed) and asOf or 0, alive and 0 or 1 }
