@@ -2,8 +2,8 @@
 // memory, sweeps, detection, fan-out, and how each grows.
 //
 // It starts the redis-servers it needs. Every figure that depends on the
-// machine is held against a limit measured in the same run, in turns with it,
-// so ratios can be compared where times can not.
+// machine is held against a limit measured in the same run, where both are rates
+// in turns with it, so ratios can be compared where times can not.
 package main
 
 import (
