@@ -162,6 +162,7 @@ func (w *world) invoke(inv *invocation, payload []byte) {
 // next waits for an invocation's next step and schedules it.
 func (w *world) next(inv *invocation) {
 	m := <-w.messages
+	w.turns.Load() // Redis' connections have had theirs
 	w.active = nil
 	inv.verdict = m.verdict
 	if !inv.dead && w.fault("Lambda killed", w.Kill) {

@@ -76,6 +76,7 @@ func (s *server) command(peer *redisserver.Peer, cmd string, args ...string) boo
 		w.apply(inv)
 		w.log(inv.name, "asks Redis: %v", inv.op)
 	}
+	w.turns.Add(1)
 	if v == cutAfter {
 		peer.Close()
 	} else {
