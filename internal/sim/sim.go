@@ -202,7 +202,8 @@ type world struct {
 	Plan
 	rand *rand.Rand
 	now  time.Duration
-	// turns counts the turns invocations were given. They load it before they
+	// turns counts the turns invocations were given, and that Redis' connections
+	// have had. They, and who goes on after them, load it before they
 	// touch the world: a turn may reach them as a connection that is closed, which
 	// orders what they do but not for the race detector.
 	turns atomic.Int64
