@@ -13,6 +13,7 @@ local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
 if not beat or beat + timeout <= now then
   return nil
 end
+-- As show and owns of pages.lua, which every beat would make anew.
 local shown = PAGE and call('GET', PAGE)
 local own = shown == page
 if PAGE and not own and (not shown or shown:sub(1, #session + 1) == session .. '\n') then
