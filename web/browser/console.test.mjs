@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Server } from '../testing/server.mjs';
+import { Server, eventually } from '../testing/server.mjs';
 import { launch } from './browser.mjs';
 
 let server;
@@ -35,10 +35,12 @@ async function open() {
     run: () => page.getByRole('button', { name: /Execute query/ }).click(),
     as: (user) => page.getByLabel('Signed in as').selectOption(user),
     /** Waits until the response has text, white space apart. */
-    answers: (text) =>
-      page.waitForFunction((text) => document.querySelector('.graphiql-response')?.textContent.replace(/\s/g, '').includes(text), text, {
-        timeout: 30_000,
-      }),
+    async answers(text) {
+      const response = () => page.locator('.graphiql-response').textContent();
+      await eventually(`the response has ${text}`, async () => (await response()).replace(/\s/g, '').includes(text), 30_000).catch(
+        async (error) => assert.fail(`${error.message}; it is ${await response()}; faults: ${faults}`),
+      );
+    },
   };
 }
 

@@ -16,8 +16,11 @@ type Params = { query: string; variables?: Record<string, unknown>; operationNam
 function fetcherFor(user: string) {
   const { client } = signIn(user);
   return ({ query, variables = {}, operationName }: Params) => {
-    if (getOperationAST(parse(query), operationName)?.operation !== 'subscription')
-      return client.execute<unknown>(query, variables, operationName ?? undefined);
+    // GraphiQL learns a little later than its editor which operation is in it: after
+    // a change of tabs the name may be of one that is no longer there.
+    const document = parse(query);
+    const operation = getOperationAST(document, operationName) ?? getOperationAST(document);
+    if (operation?.operation !== 'subscription') return client.execute<unknown>(query, variables, operation?.name?.value);
     return {
       subscribe(observer: { next(value: unknown): void; error(cause: unknown): void; complete(): void }) {
         const unsubscribe = client.subscribe<unknown>(query, variables, {
