@@ -20,7 +20,6 @@ func Ancestor(env Env) (Invoker, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts.PoolSize = 100
 	return &ancestor{env, redis.NewClient(opts)}, nil
 }
 

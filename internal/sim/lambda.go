@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"presence"
@@ -38,8 +39,53 @@ type Operation struct {
 	Grace             time.Duration
 }
 
-// Subject makes the Lambda function that is tried.
+// Subject makes an instance of the Lambda function that is tried.
 type Subject func(Env) (Invoker, error)
+
+// fleet is a Lambda function: as many instances as it has calls at once, for
+// each answers one at a time.
+type fleet struct {
+	subject Subject
+	env     Env
+	mu      sync.Mutex
+	idle    []Invoker
+}
+
+// Invoke implements [Invoker].
+func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	instance, err := f.take()
+	if err != nil {
+		return nil, err
+	}
+	defer f.put(instance)
+	return instance.Invoke(ctx, payload)
+}
+
+func (f *fleet) take() (Invoker, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := len(f.idle) - 1
+	if n < 0 {
+		return f.subject(f.env)
+	}
+	instance := f.idle[n]
+	f.idle = f.idle[:n]
+	return instance, nil
+}
+
+func (f *fleet) put(instance Invoker) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.idle = append(f.idle, instance)
+}
+
+// Close implements [Invoker]. All instances are idle by then.
+func (f *fleet) Close() (err error) {
+	for _, instance := range f.idle {
+		err = errors.Join(err, instance.Close())
+	}
+	return err
+}
 
 // Ours is this API's handler. wrap, if not nil, may spoil its store.
 func Ours(wrap func(presence.Store) presence.Store) Subject {
@@ -49,8 +95,6 @@ func Ours(wrap func(presence.Store) presence.Store) Subject {
 			Redis:  config.Redis{RedisURL: env.RedisURL, StatusRedisURL: env.StatusRedisURL},
 			// More would be swept at once, in an order that is not the seed's.
 			Shards: 1,
-			// As many as may wait for their turn.
-			PoolSize: 100,
 		})
 		if err != nil {
 			return nil, err

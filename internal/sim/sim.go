@@ -333,8 +333,8 @@ func (w *world) start() (err error) {
 	if subject == nil {
 		subject = Ours(nil)
 	}
-	w.lambda, err = subject(env)
-	return err
+	w.lambda = &fleet{subject: subject, env: env}
+	return nil
 }
 
 // stop ends whatever still runs.
@@ -342,9 +342,7 @@ func (w *world) stop() {
 	for len(w.running) > 0 {
 		w.kill(w.running[0])
 	}
-	if w.lambda != nil {
-		_ = w.lambda.Close()
-	}
+	_ = w.lambda.Close()
 	w.redis.Close()
 	if w.pages != nil {
 		w.pages.Close()
@@ -521,7 +519,7 @@ func (w *world) slowest() time.Duration {
 	return 2*w.Timeout + time.Minute + 2*w.bound()
 }
 
-// Invoker is a Lambda function.
+// Invoker is a Lambda function, or an instance of one.
 type Invoker interface {
 	Invoke(ctx context.Context, payload []byte) ([]byte, error)
 	Close() error
