@@ -34,8 +34,6 @@ const (
 // UTC with milliseconds, so that the strings sort as the moments do.
 type Time int64
 
-const timeLayout = "2006-01-02T15:04:05.000Z"
-
 // TimeOf returns t as a Time.
 func TimeOf(t time.Time) Time { return Time(t.UnixMilli()) }
 
@@ -43,17 +41,25 @@ func TimeOf(t time.Time) Time { return Time(t.UnixMilli()) }
 func (t Time) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
 
 // String returns t as an AWSDateTime.
-func (t Time) String() string { return t.Time().Format(timeLayout) }
+func (t Time) String() string { return string(t.append(nil)) }
+
+// append appends the AWSDateTime. Every answer has three, and the time package is
+// much quicker with this layout of its own than with one that has milliseconds.
+func (t Time) append(b []byte) []byte {
+	at := t.Time()
+	ms := at.Nanosecond() / 1e6
+	b = at.AppendFormat(b, time.RFC3339)
+	return append(b[:len(b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
 
 // MarshalJSON implements [encoding/json.Marshaler].
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t == 0 {
 		return []byte("null"), nil
 	}
-	// The quotes, and room for the nanoseconds AppendFormat cuts off again.
-	b := make([]byte, 0, len(timeLayout)+2+6)
+	b := make([]byte, 0, len(`"2006-01-02T15:04:05.000Z"`))
 	b = append(b, '"')
-	b = t.Time().AppendFormat(b, timeLayout)
+	b = t.append(b)
 	return append(b, '"'), nil
 }
 
