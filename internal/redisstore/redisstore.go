@@ -129,9 +129,10 @@ func connect(opts Options, url string) (redis.UniversalClient, error) {
 		common.TLSConfig.MinVersion = tls.VersionTLS12
 	}
 	if !opts.RedisCluster {
-		return redis.NewClient(common.Simple()), nil
+		return newAutopipeline(common.Simple()).client, nil
 	}
 	cluster := common.Cluster()
+	cluster.NewClient = func(opts *redis.Options) *redis.Client { return newAutopipeline(opts).client }
 	// A master that has died answers nothing, not even where its slots are now. How
 	// often the client asks the others is how long a failover lasts for us.
 	cluster.ClusterStateReloadInterval = 2 * time.Second

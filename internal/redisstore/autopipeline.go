@@ -1,0 +1,125 @@
+package redisstore
+
+import (
+	"context"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// autopipeline is a hook that has the scripts of concurrent callers share round
+// trips: the first few go their own way; those that come while these are under
+// way wait for one to return, and then go together in a pipeline. To write to a
+// socket and to read from it costs Redis and its client more than most scripts
+// do, so that many callers take a fraction of the CPU time. A caller who is alone
+// notices nothing.
+//
+// The AutoPipeline of go-redis is experimental, makes a caller who is alone
+// slower, and holds one whose context has ended until Redis answers.
+type autopipeline struct {
+	client *redis.Client
+
+	mu      sync.Mutex
+	trips   int // under way
+	waiting []*waiter
+}
+
+// maxTrips is how many round trips are under way at once before callers share
+// one. Fewer leave Redis or the callers idle while the other is at work, more
+// leave less to share; from 2 to 8 it hardly matters.
+const maxTrips = 4
+
+// waiter is a caller's script. The command is a copy of the caller's, who may
+// leave it behind.
+type waiter struct {
+	ctx  context.Context
+	cmd  *redis.Cmd
+	done chan struct{}
+}
+
+// newAutopipeline returns a hook, with the client it is a hook of.
+func newAutopipeline(opts *redis.Options) *autopipeline {
+	a := &autopipeline{client: redis.NewClient(opts)}
+	a.client.AddHook(a)
+	return a
+}
+
+// DialHook implements [redis.Hook].
+func (a *autopipeline) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook implements [redis.Hook].
+func (a *autopipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook implements [redis.Hook]. A script is what is answered as a
+// [redis.Cmd].
+func (a *autopipeline) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		script, ok := cmd.(*redis.Cmd)
+		if !ok {
+			return next(ctx, cmd)
+		}
+		w := a.join(ctx, script)
+		if w == nil {
+			err := next(ctx, cmd)
+			if batch := a.leave(); batch != nil {
+				go a.send(batch)
+			}
+			return err
+		}
+		select {
+		case <-w.done:
+			script.SetVal(w.cmd.Val())
+			return w.cmd.Err()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// join returns nil if the script may go its own way, and otherwise what to wait
+// for.
+func (a *autopipeline) join(ctx context.Context, script *redis.Cmd) *waiter {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.trips < maxTrips {
+		a.trips++
+		return nil
+	}
+	w := &waiter{ctx, redis.NewCmd(ctx, script.Args()...), make(chan struct{})}
+	a.waiting = append(a.waiting, w)
+	return w
+}
+
+// leave ends a round trip. If somebody waits, the next one begins instead, with
+// those it returns.
+func (a *autopipeline) leave() []*waiter {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	batch := a.waiting
+	a.waiting = nil
+	if batch == nil {
+		a.trips--
+	}
+	return batch
+}
+
+// send makes round trips for as long as somebody waits. How long one takes is
+// bounded by the client's own timeouts.
+func (a *autopipeline) send(batch []*waiter) {
+	for ; batch != nil; batch = a.leave() {
+		pipe := a.client.Pipeline()
+		for _, w := range batch {
+			if err := w.ctx.Err(); err != nil {
+				w.cmd.SetErr(err)
+			} else {
+				_ = pipe.Process(w.ctx, w.cmd)
+			}
+		}
+		_, _ = pipe.Exec(context.Background()) // its error is each command's
+		for _, w := range batch {
+			close(w.done)
+		}
+	}
+}
