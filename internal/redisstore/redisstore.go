@@ -5,7 +5,7 @@
 // keys hold is written at the head of lua/lib.lua and lua/touch.lua. Page info
 // may be kept in a Redis of its own; by default it is in the same one, and then
 // every operation is one script and one round trip, but for a heartbeat that
-// changes something, which is two.
+// changes something, which is two. Concurrent callers share round trips.
 //
 // The time is Redis' own, so all callers share one clock. Redis 6.2 or Valkey
 // 7.2 and later will do.
