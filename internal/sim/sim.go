@@ -333,8 +333,9 @@ func (w *world) start() (err error) {
 	if subject == nil {
 		subject = Ours(nil)
 	}
-	w.lambda = &fleet{subject: subject, env: env}
-	return nil
+	first, err := subject(env)
+	w.lambda = &fleet{subject: subject, env: env, idle: []Invoker{first}}
+	return err
 }
 
 // stop ends whatever still runs.
