@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -33,9 +34,16 @@ const maxTrips = 4
 // leave it behind.
 type waiter struct {
 	ctx  context.Context
-	cmd  *redis.Cmd
+	cmd  once
 	done chan struct{}
 }
+
+// once is a command for which go-redis does not repeat a pipeline: one that
+// fails would have those run again that have not.
+type once struct{ *redis.Cmd }
+
+// NoRetry implements [redis.Cmder].
+func (once) NoRetry() bool { return true }
 
 // newAutopipeline returns a hook, with the client it is a hook of.
 func newAutopipeline(opts *redis.Options) *autopipeline {
@@ -62,19 +70,21 @@ func (a *autopipeline) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		w := a.join(ctx, script)
 		if w == nil {
-			err := next(ctx, cmd)
-			if batch := a.leave(); batch != nil {
-				go a.send(batch)
-			}
-			return err
+			defer a.leave()
+			return next(ctx, cmd)
 		}
 		select {
 		case <-w.done:
-			script.SetVal(w.cmd.Val())
-			return w.cmd.Err()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if answer, err := w.cmd.Result(); answer != nil || errors.Is(err, redis.Nil) {
+			script.SetVal(answer)
+			return err
+		}
+		// What failed in company is tried again alone. go-redis knows what is worth
+		// that, and a connection that was refused has left no error here.
+		return next(ctx, cmd)
 	}
 }
 
@@ -87,14 +97,20 @@ func (a *autopipeline) join(ctx context.Context, script *redis.Cmd) *waiter {
 		a.trips++
 		return nil
 	}
-	w := &waiter{ctx, redis.NewCmd(ctx, script.Args()...), make(chan struct{})}
+	w := &waiter{ctx, once{redis.NewCmd(ctx, script.Args()...)}, make(chan struct{})}
 	a.waiting = append(a.waiting, w)
 	return w
 }
 
-// leave ends a round trip. If somebody waits, the next one begins instead, with
-// those it returns.
-func (a *autopipeline) leave() []*waiter {
+// leave ends a caller's own round trip. If others wait, theirs begins.
+func (a *autopipeline) leave() {
+	if batch := a.next(); batch != nil {
+		go a.send(batch)
+	}
+}
+
+// next ends a round trip, or begins another with those it returns.
+func (a *autopipeline) next() []*waiter {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	batch := a.waiting
@@ -105,19 +121,17 @@ func (a *autopipeline) leave() []*waiter {
 	return batch
 }
 
-// send makes round trips for as long as somebody waits. How long one takes is
-// bounded by the client's own timeouts.
+// send makes round trips for as long as somebody waits. How long one takes at
+// most is for the client's own timeouts to say.
 func (a *autopipeline) send(batch []*waiter) {
-	for ; batch != nil; batch = a.leave() {
+	for ; batch != nil; batch = a.next() {
 		pipe := a.client.Pipeline()
 		for _, w := range batch {
-			if err := w.ctx.Err(); err != nil {
-				w.cmd.SetErr(err)
-			} else {
+			if w.ctx.Err() == nil {
 				_ = pipe.Process(w.ctx, w.cmd)
 			}
 		}
-		_, _ = pipe.Exec(context.Background()) // its error is each command's
+		_, _ = pipe.Exec(context.Background()) // each looks at its own
 		for _, w := range batch {
 			close(w.done)
 		}

@@ -114,6 +114,7 @@ func connect(opts Options, url string) (redis.UniversalClient, error) {
 		Password:                   parsed.Password,
 		CredentialsProviderContext: opts.Credentials,
 		PoolSize:                   opts.PoolSize,
+		PipelinePoolSize:           -1, // pipelines take a connection of the others
 		MaxRetries:                 1,
 		DialerRetries:              1,
 		DialTimeout:                2 * time.Second,
