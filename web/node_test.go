@@ -94,9 +94,6 @@ func install(dir string) ([]byte, error) {
 // skipped, as if Node were missing.
 func packages(t *testing.T, dir string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("takes minutes")
-	}
 	redistest.Require(t, "node", "node")
 	redistest.Require(t, "node", "npm")
 	if out, err := install(dir); err != nil {

@@ -340,7 +340,7 @@ func TestCallsInFlight(t *testing.T) {
 			defer now.Add(-1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // Virtual, as is the time that is compared.
 			return accept(r)
 		})
 		begin := time.Now()

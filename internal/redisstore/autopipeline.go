@@ -38,8 +38,8 @@ type waiter struct {
 	done chan struct{}
 }
 
-// once is a command for which go-redis does not repeat a pipeline: one that
-// fails would have those run again that have not.
+// once is a command for whose sake go-redis does not send a pipeline again: that
+// would run twice what had not failed.
 type once struct{ *redis.Cmd }
 
 // NoRetry implements [redis.Cmder].

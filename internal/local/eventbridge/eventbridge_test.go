@@ -262,7 +262,7 @@ func TestRetry(t *testing.T) {
 				}}})
 				begin := time.Now()
 				put(t, s, `{}`)
-				time.Sleep(24 * time.Hour)
+				time.Sleep(24 * time.Hour) // Virtual.
 				synctest.Wait()
 				if tt.wantCalls >= 0 && calls != tt.wantCalls {
 					t.Errorf("%d calls, want %d", calls, tt.wantCalls)
@@ -291,7 +291,7 @@ func TestClose(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			done := false
 			s := newServer(t, eventbridge.Options{Rules: []eventbridge.Rule{{Bus: "default", Pattern: everything, Target: func(ctx context.Context, _ []byte) error {
-				time.Sleep(3 * time.Second)
+				time.Sleep(3 * time.Second) // Virtual.
 				done = ctx.Err() == nil
 				return nil
 			}}}})
@@ -370,7 +370,7 @@ func TestFaults(t *testing.T) {
 				}
 				synctest.Wait()
 			}
-			time.Sleep(time.Hour)
+			time.Sleep(time.Hour) // Virtual.
 		})
 		return details, throttled, rejected, took
 	}
