@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/jsii-runtime-go"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 	"presence/resolvers"
 )
 
@@ -71,10 +71,10 @@ func newAPI(stack awscdk.Stack, c Context, schema string, users users, function 
 	}
 	api := awsappsync.NewCfnGraphQLApi(stack, jsii.String("Api"), &awsappsync.CfnGraphQLApiProps{
 		Name:               stack.StackName(),
-		AuthenticationType: jsii.String(string(appsync.ModeUserPools)),
+		AuthenticationType: jsii.String(string(wire.ModeUserPools)),
 		UserPoolConfig:     pool,
 		AdditionalAuthenticationProviders: []any{
-			&awsappsync.CfnGraphQLApi_AdditionalAuthenticationProviderProperty{AuthenticationType: jsii.String(string(appsync.ModeIAM))},
+			&awsappsync.CfnGraphQLApi_AdditionalAuthenticationProviderProperty{AuthenticationType: jsii.String(string(wire.ModeIAM))},
 		},
 		LogConfig: &awsappsync.CfnGraphQLApi_LogConfigProperty{
 			CloudWatchLogsRoleArn: logRole.RoleArn(),

@@ -9,8 +9,8 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"presence"
-	"presence/internal/appsync"
 	"presence/internal/metrics"
+	"presence/internal/wire"
 )
 
 // publishTimeout is how long a caller is kept waiting for EventBridge. What it
@@ -22,7 +22,7 @@ const publishTimeout = time.Second
 // is now, whatever the event said, so late, doubled and reordered events do no
 // harm. Acknowledging is the last step: until it, the note falls due again.
 func (h *Handler) announce(ctx context.Context, c *call, args one) (*presence.Presence, error) {
-	if c.mode() != appsync.ModeIAM {
+	if c.mode() != wire.ModeIAM {
 		return nil, presence.Errorf(presence.Unauthorized, "Only EventBridge can do this: call with IAM.")
 	}
 	state, err := h.read(ctx, args)

@@ -60,7 +60,7 @@ func New(opts Options) *Handler {
 }
 
 // call is one invocation: what is used of an event of EventBridge's, or of
-// AppSync's (Event of internal/appsync). The rest, headers and claims above all,
+// AppSync's (Event of internal/wire). The rest, headers and claims above all,
 // is most of an event and read over.
 type call struct {
 	Arguments  jsontext.Value `json:"arguments"`

@@ -10,7 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // Field is a field of the schema's Query or Mutation.
@@ -66,17 +66,17 @@ func badArguments(err error) error {
 }
 
 // mode returns how the caller was authenticated.
-func (c *call) mode() appsync.AuthMode {
-	var identity *appsync.Identity
+func (c *call) mode() wire.AuthMode {
+	var identity *wire.Identity
 	if by := c.Identity; by != nil {
-		identity = &appsync.Identity{Sub: by.Sub, Username: by.Username, UserARN: by.UserARN, ResolverContext: by.ResolverContext}
+		identity = &wire.Identity{Sub: by.Sub, Username: by.Username, UserARN: by.UserARN, ResolverContext: by.ResolverContext}
 	}
 	return identity.Mode()
 }
 
 // user returns the caller's user id. It is the token's, never an argument.
 func (c *call) user() (string, error) {
-	if c.mode() != appsync.ModeUserPools {
+	if c.mode() != wire.ModeUserPools {
 		return "", presence.Errorf(presence.Unauthorized, "Only a signed-in user can do this: call with a user pool token.")
 	}
 	return c.Identity.Sub, checkUserID(c.Identity.Sub)

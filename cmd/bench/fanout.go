@@ -25,9 +25,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"presence"
-	"presence/internal/appsync"
 	"presence/internal/client"
 	"presence/internal/redisserver"
+	"presence/internal/wire"
 )
 
 // measureFanout has many subscribe to one user of the local server, who goes
@@ -248,25 +248,25 @@ func (p *process) appSync(authorization map[string]string) *fanoutServer {
 	})
 
 	subscribe := func(ctx context.Context) (*websocket.Conn, error) {
-		conn, _, err := websocket.Dial(ctx, realtime, &websocket.DialOptions{Subprotocols: []string{appsync.Protocol}}) //nolint:bodyclose // Dial leaves none open.
+		conn, _, err := websocket.Dial(ctx, realtime, &websocket.DialOptions{Subprotocols: []string{wire.Protocol}}) //nolint:bodyclose // Dial leaves none open.
 		if err != nil {
 			return nil, err
 		}
 		for _, step := range []struct {
-			say  appsync.Frame
+			say  wire.Frame
 			hear string
 		}{
-			{appsync.Frame{Type: appsync.TypeConnectionInit}, appsync.TypeConnectionAck},
-			{appsync.Frame{Type: appsync.TypeStart, ID: "1", Payload: payload}, appsync.TypeStartAck},
+			{wire.Frame{Type: wire.TypeConnectionInit}, wire.TypeConnectionAck},
+			{wire.Frame{Type: wire.TypeStart, ID: "1", Payload: payload}, wire.TypeStartAck},
 		} {
 			if err := wsjson.Write(ctx, conn, step.say); err != nil {
 				return nil, err
 			}
-			for heard := (appsync.Frame{}); heard.Type != step.hear; {
+			for heard := (wire.Frame{}); heard.Type != step.hear; {
 				if err := wsjson.Read(ctx, conn, &heard); err != nil {
 					return nil, err
 				}
-				if heard.Type != step.hear && heard.Type != appsync.TypeKeepAlive {
+				if heard.Type != step.hear && heard.Type != wire.TypeKeepAlive {
 					return nil, fmt.Errorf("%s is answered by %s %s", step.say.Type, heard.Type, heard.Payload)
 				}
 			}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // service is what callers of AppSync sign for.
@@ -72,7 +72,7 @@ func New(opts Options) (*Authorizer, error) {
 // told, because the issuer's keys are out of reach, of code Unavailable. Where
 // AppSync's own sentence for a refusal is known, it is the message. The
 // identity's SourceIP is left to the server, which knows the caller's address.
-func (a *Authorizer) Authorize(ctx context.Context, c appsync.Credentials) (*appsync.Identity, error) {
+func (a *Authorizer) Authorize(ctx context.Context, c wire.Credentials) (*wire.Identity, error) {
 	header := strings.TrimSpace(c.Header.Get("Authorization"))
 	switch {
 	case header == "" && c.Header.Get("X-Api-Key") != "":
@@ -85,12 +85,12 @@ func (a *Authorizer) Authorize(ctx context.Context, c appsync.Credentials) (*app
 	return a.user(ctx, header)
 }
 
-func (a *Authorizer) iam(c appsync.Credentials) (*appsync.Identity, error) {
+func (a *Authorizer) iam(c wire.Credentials) (*wire.Identity, error) {
 	key, err := a.opts.Keys.Verify(c, service, a.opts.Now())
 	if err != nil {
 		return nil, err
 	}
-	return &appsync.Identity{
+	return &wire.Identity{
 		AccountID: a.opts.AccountID,
 		UserARN:   "arn:aws:iam::" + a.opts.AccountID + ":user/" + key,
 		Username:  key,

@@ -13,7 +13,7 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwt"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 const (
@@ -49,7 +49,7 @@ func (c claims) groups() []string {
 
 // user authenticates by an access or an ID token, with or without "Bearer":
 // AppSync takes both, and Amplify sends the access token bare.
-func (a *Authorizer) user(ctx context.Context, header string) (*appsync.Identity, error) {
+func (a *Authorizer) user(ctx context.Context, header string) (*wire.Identity, error) {
 	if scheme, rest, ok := strings.Cut(header, " "); ok && strings.EqualFold(scheme, "Bearer") {
 		header = strings.TrimSpace(rest)
 	}
@@ -107,7 +107,7 @@ func (a *Authorizer) user(ctx context.Context, header string) (*appsync.Identity
 	if err != nil {
 		return nil, err
 	}
-	return &appsync.Identity{
+	return &wire.Identity{
 		Sub:                 own.text("sub"),
 		Issuer:              std.Issuer(),
 		Username:            username,

@@ -23,8 +23,8 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 
 	"presence"
-	"presence/internal/appsync"
 	"presence/internal/auth"
+	"presence/internal/wire"
 )
 
 const issuerURL = "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_pool"
@@ -108,8 +108,8 @@ func newAuthorizer(t testing.TB, is *issuer, c *clock) *auth.Authorizer {
 	return a
 }
 
-func bearer(token string) appsync.Credentials {
-	return appsync.Credentials{Method: http.MethodPost, Path: "/graphql", Header: http.Header{"Authorization": {token}}}
+func bearer(token string) wire.Credentials {
+	return wire.Credentials{Method: http.MethodPost, Path: "/graphql", Header: http.Header{"Authorization": {token}}}
 }
 
 type object = map[string]any
@@ -169,7 +169,7 @@ func TestUserPoolIdentity(t *testing.T) {
 	is := newIssuer(t, map[string]*rsa.PrivateKey{"one": keyOne()})
 	a := newAuthorizer(t, is, newClock())
 	access := sign(t, accessClaims(), jwa.RS256, keyOne(), "one")
-	wantAccess := &appsync.Identity{
+	wantAccess := &wire.Identity{
 		Sub: "11-22", Issuer: issuerURL, Username: "alice", Groups: []string{"admin"}, DefaultAuthStrategy: "ALLOW",
 	}
 	// Claims an issuer may let its users set: they sort after the real ones.
@@ -177,17 +177,17 @@ func TestUserPoolIdentity(t *testing.T) {
 	for name, tt := range map[string]struct {
 		header string
 		claims object
-		want   *appsync.Identity
+		want   *wire.Identity
 	}{
 		"access-bare":   {access, accessClaims(), wantAccess},
 		"access-bearer": {"Bearer " + access, accessClaims(), wantAccess},
 		"access-lower":  {"bearer  " + access, accessClaims(), wantAccess},
-		"id": {sign(t, idClaims(), jwa.RS256, keyOne(), "one"), idClaims(), &appsync.Identity{
+		"id": {sign(t, idClaims(), jwa.RS256, keyOne(), "one"), idClaims(), &wire.Identity{
 			Sub: "11-22", Issuer: issuerURL, Username: "alice", DefaultAuthStrategy: "ALLOW",
 		}},
 		"no-cognito": {
 			sign(t, with(idClaims(), object{"token_use": nil, "aud": []string{"x", "web"}}), jwa.RS256, keyOne(), "one"),
-			with(idClaims(), object{"token_use": nil, "aud": []string{"x", "web"}}), &appsync.Identity{
+			with(idClaims(), object{"token_use": nil, "aud": []string{"x", "web"}}), &wire.Identity{
 				Sub: "11-22", Issuer: issuerURL, Username: "11-22", DefaultAuthStrategy: "ALLOW",
 			},
 		},
@@ -209,7 +209,7 @@ func TestUserPoolIdentity(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if got.Mode() != appsync.ModeUserPools {
+			if got.Mode() != wire.ModeUserPools {
 				t.Errorf("mode %q", got.Mode())
 			}
 		})
@@ -279,7 +279,7 @@ func TestTokensRefused(t *testing.T) {
 	}
 	t.Run("api-key", func(t *testing.T) {
 		t.Parallel()
-		_, err := a.Authorize(t.Context(), appsync.Credentials{Header: http.Header{"X-Api-Key": {"da2-x"}}})
+		_, err := a.Authorize(t.Context(), wire.Credentials{Header: http.Header{"X-Api-Key": {"da2-x"}}})
 		if e := presence.AsError(err); e.Code != presence.Unauthorized || e.Message != "You are not authorized to make this call." {
 			t.Errorf("got %v", err)
 		}
@@ -310,7 +310,7 @@ func TestKeyRotation(t *testing.T) {
 	a := newAuthorizer(t, is, c)
 	one := bearer(sign(t, accessClaims(), jwa.RS256, keyOne(), "one"))
 	two := bearer(sign(t, accessClaims(), jwa.RS256, keyTwo(), "two"))
-	check := func(what string, creds appsync.Credentials, want presence.Code, fetches int32) {
+	check := func(what string, creds wire.Credentials, want presence.Code, fetches int32) {
 		t.Helper()
 		var got presence.Code
 		if _, err := a.Authorize(t.Context(), creds); err != nil {
@@ -448,7 +448,7 @@ func FuzzAuthorize(f *testing.F) {
 func BenchmarkAuthorize(b *testing.B) {
 	is := newIssuer(b, map[string]*rsa.PrivateKey{"one": keyOne()})
 	a := newAuthorizer(b, is, newClock())
-	for name, c := range map[string]appsync.Credentials{
+	for name, c := range map[string]wire.Credentials{
 		"jwt":   bearer(sign(b, accessClaims(), jwa.RS256, keyOne(), "one")),
 		"sigv4": credentials(b, signed(b, nil)),
 	} {

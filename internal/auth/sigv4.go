@@ -16,7 +16,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 const (
@@ -39,7 +39,7 @@ type Keys map[string]string
 // A request must have its host and X-Amz-Date signed; other headers are
 // protected only if the caller signed them. Session tokens are not looked at:
 // Amplify always sends one, and a local key pair has none.
-func (k Keys) Verify(c appsync.Credentials, service string, now time.Time) (accessKeyID string, err error) {
+func (k Keys) Verify(c wire.Credentials, service string, now time.Time) (accessKeyID string, err error) {
 	sig, err := parse(c.Header.Get("Authorization"))
 	if err != nil {
 		return "", err

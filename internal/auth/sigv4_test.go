@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 const body = `{"query":"mutation { connected(userId: \"a\") { userId } }"}`
@@ -55,9 +55,9 @@ func signed(t testing.TB, change func(*signing)) *http.Request {
 }
 
 // credentials is what a server makes of r.
-func credentials(t testing.TB, r *http.Request) appsync.Credentials {
+func credentials(t testing.TB, r *http.Request) wire.Credentials {
 	t.Helper()
-	c := appsync.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone()}
+	c := wire.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone()}
 	c.Header.Set("Host", r.Host)
 	var err error
 	if c.Body, err = io.ReadAll(r.Body); err != nil {
@@ -84,11 +84,11 @@ func TestIAMIdentity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := &appsync.Identity{AccountID: "000000000000", UserARN: "arn:aws:iam::000000000000:user/AKLOCAL", Username: "AKLOCAL"}
+			want := &wire.Identity{AccountID: "000000000000", UserARN: "arn:aws:iam::000000000000:user/AKLOCAL", Username: "AKLOCAL"}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if got.Mode() != appsync.ModeIAM {
+			if got.Mode() != wire.ModeIAM {
 				t.Errorf("mode %q", got.Mode())
 			}
 		})
@@ -134,7 +134,7 @@ func TestForeignSigner(t *testing.T) {
 	for name, comma := range map[string]string{"spaces": ", ", "no-spaces": ","} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := appsync.Credentials{Method: "POST", Path: "/graphql/connect", Body: []byte("{}"), Header: http.Header{
+			c := wire.Credentials{Method: "POST", Path: "/graphql/connect", Body: []byte("{}"), Header: http.Header{
 				"Accept": {"application/json, text/javascript"}, "Content-Type": {"application/json; charset=UTF-8"},
 				"Host": {"localhost:4000"}, "X-Amz-Date": {"20260102T030405Z"}, "X-Amz-Security-Token": {"tok"},
 				"X-Amz-User-Agent": {"added after signing"},
@@ -154,36 +154,36 @@ func TestSignaturesRefused(t *testing.T) {
 		mismatch  = "The request signature we calculated does not match"
 		malformed = "The Authorization header must be"
 	)
-	replace := func(c *appsync.Credentials, old, new string) {
+	replace := func(c *wire.Credentials, old, new string) {
 		c.Header.Set("Authorization", strings.Replace(c.Header.Get("Authorization"), old, new, 1))
 	}
 	for name, tt := range map[string]struct {
 		sign   func(*signing)
-		tamper func(*appsync.Credentials)
+		tamper func(*wire.Credentials)
 		want   string
 	}{
-		"body":              {tamper: func(c *appsync.Credentials) { c.Body = append(c.Body, ' ') }, want: mismatch},
-		"no-body":           {tamper: func(c *appsync.Credentials) { c.Body = nil }, want: mismatch},
-		"method":            {tamper: func(c *appsync.Credentials) { c.Method = "GET" }, want: mismatch},
-		"path":              {tamper: func(c *appsync.Credentials) { c.Path = "/graphql/connect" }, want: mismatch},
-		"query":             {tamper: func(c *appsync.Credentials) { c.RawQuery = "a=2&b=x%20y" }, want: mismatch},
-		"query-more":        {tamper: func(c *appsync.Credentials) { c.RawQuery += "&c=1" }, want: mismatch},
-		"query-malformed":   {tamper: func(c *appsync.Credentials) { c.RawQuery += "&c;d=1" }, want: "The request's query is malformed."},
-		"host":              {tamper: func(c *appsync.Credentials) { c.Header.Set("Host", "evil:4000") }, want: mismatch},
-		"header":            {tamper: func(c *appsync.Credentials) { c.Header.Set("Content-Type", "text/plain") }, want: mismatch},
-		"header-twice":      {tamper: func(c *appsync.Credentials) { c.Header.Add("Content-Type", "text/plain") }, want: mismatch},
-		"header-gone":       {tamper: func(c *appsync.Credentials) { c.Header.Del("Content-Encoding") }, want: mismatch},
-		"session-token":     {tamper: func(c *appsync.Credentials) { c.Header.Set("X-Amz-Security-Token", "x") }, want: mismatch},
-		"date":              {tamper: func(c *appsync.Credentials) { c.Header.Set("X-Amz-Date", "20260102T030406Z") }, want: mismatch},
-		"date-other-day":    {tamper: func(c *appsync.Credentials) { c.Header.Set("X-Amz-Date", "20260103T030405Z") }, want: "The X-Amz-Date header"},
-		"date-gone":         {tamper: func(c *appsync.Credentials) { c.Header.Del("X-Amz-Date") }, want: "The X-Amz-Date header"},
-		"region":            {tamper: func(c *appsync.Credentials) { replace(c, "us-east-1", "us-east-2") }, want: mismatch},
-		"host-not-signed":   {tamper: func(c *appsync.Credentials) { replace(c, "host;", "") }, want: malformed},
-		"date-not-signed":   {tamper: func(c *appsync.Credentials) { replace(c, ";x-amz-date", "") }, want: malformed},
-		"header-not-signed": {tamper: func(c *appsync.Credentials) { replace(c, "content-type;", "") }, want: mismatch},
-		"no-signature":      {tamper: func(c *appsync.Credentials) { replace(c, "Signature=", "Signature=, X=") }, want: malformed},
-		"cut-scope":         {tamper: func(c *appsync.Credentials) { replace(c, "/aws4_request", "") }, want: malformed},
-		"signature-v2":      {tamper: func(c *appsync.Credentials) { replace(c, "AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256-X ") }, want: malformed},
+		"body":              {tamper: func(c *wire.Credentials) { c.Body = append(c.Body, ' ') }, want: mismatch},
+		"no-body":           {tamper: func(c *wire.Credentials) { c.Body = nil }, want: mismatch},
+		"method":            {tamper: func(c *wire.Credentials) { c.Method = "GET" }, want: mismatch},
+		"path":              {tamper: func(c *wire.Credentials) { c.Path = "/graphql/connect" }, want: mismatch},
+		"query":             {tamper: func(c *wire.Credentials) { c.RawQuery = "a=2&b=x%20y" }, want: mismatch},
+		"query-more":        {tamper: func(c *wire.Credentials) { c.RawQuery += "&c=1" }, want: mismatch},
+		"query-malformed":   {tamper: func(c *wire.Credentials) { c.RawQuery += "&c;d=1" }, want: "The request's query is malformed."},
+		"host":              {tamper: func(c *wire.Credentials) { c.Header.Set("Host", "evil:4000") }, want: mismatch},
+		"header":            {tamper: func(c *wire.Credentials) { c.Header.Set("Content-Type", "text/plain") }, want: mismatch},
+		"header-twice":      {tamper: func(c *wire.Credentials) { c.Header.Add("Content-Type", "text/plain") }, want: mismatch},
+		"header-gone":       {tamper: func(c *wire.Credentials) { c.Header.Del("Content-Encoding") }, want: mismatch},
+		"session-token":     {tamper: func(c *wire.Credentials) { c.Header.Set("X-Amz-Security-Token", "x") }, want: mismatch},
+		"date":              {tamper: func(c *wire.Credentials) { c.Header.Set("X-Amz-Date", "20260102T030406Z") }, want: mismatch},
+		"date-other-day":    {tamper: func(c *wire.Credentials) { c.Header.Set("X-Amz-Date", "20260103T030405Z") }, want: "The X-Amz-Date header"},
+		"date-gone":         {tamper: func(c *wire.Credentials) { c.Header.Del("X-Amz-Date") }, want: "The X-Amz-Date header"},
+		"region":            {tamper: func(c *wire.Credentials) { replace(c, "us-east-1", "us-east-2") }, want: mismatch},
+		"host-not-signed":   {tamper: func(c *wire.Credentials) { replace(c, "host;", "") }, want: malformed},
+		"date-not-signed":   {tamper: func(c *wire.Credentials) { replace(c, ";x-amz-date", "") }, want: malformed},
+		"header-not-signed": {tamper: func(c *wire.Credentials) { replace(c, "content-type;", "") }, want: mismatch},
+		"no-signature":      {tamper: func(c *wire.Credentials) { replace(c, "Signature=", "Signature=, X=") }, want: malformed},
+		"cut-scope":         {tamper: func(c *wire.Credentials) { replace(c, "/aws4_request", "") }, want: malformed},
+		"signature-v2":      {tamper: func(c *wire.Credentials) { replace(c, "AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256-X ") }, want: malformed},
 		"replay-later":      {sign: func(s *signing) { s.at = epoch.Add(-301 * time.Second) }, want: "Signature expired"},
 		"signed-ahead":      {sign: func(s *signing) { s.at = epoch.Add(301 * time.Second) }, want: "Signature expired"},
 		"other-secret":      {sign: func(s *signing) { s.creds.SecretAccessKey = "x" }, want: mismatch},

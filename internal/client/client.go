@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // Options are what a [Client] is made from.
@@ -123,7 +123,7 @@ func (c *Client) Status(ctx context.Context, userIDs ...string) ([]presence.Pres
 func call[T any](ctx context.Context, c *Client, document string, variables map[string]any) (T, error) {
 	var response struct {
 		Data   struct{ Answer T }
-		Errors []appsync.Error
+		Errors []wire.Error
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -187,7 +187,7 @@ func statusError(url string, status int, cause error) error {
 
 // errorOf sorts AppSync's own error types into our codes; the handler's are
 // our codes already.
-func errorOf(e appsync.Error) error {
+func errorOf(e wire.Error) error {
 	code := presence.Internal
 	switch typ := e.ErrorType; {
 	case typ == string(presence.InvalidArgument), typ == string(presence.Unauthorized), typ == string(presence.Unavailable), typ == string(presence.Internal):

@@ -14,7 +14,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // Subscriber is told what a subscription brings, by one goroutine.
@@ -86,7 +86,7 @@ func (c *Client) connection(ctx context.Context, userIDs []string, subscribed fu
 	conn.SetReadLimit(maxMessage)
 
 	patience := silence
-	read := func(timeout time.Duration) (frame appsync.Frame, err error) {
+	read := func(timeout time.Duration) (frame wire.Frame, err error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		if err := wsjson.Read(ctx, conn, &frame); err != nil {
@@ -94,7 +94,7 @@ func (c *Client) connection(ctx context.Context, userIDs []string, subscribed fu
 		}
 		return frame, nil
 	}
-	write := func(frame appsync.Frame) error {
+	write := func(frame wire.Frame) error {
 		ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 		defer cancel()
 		if err := wsjson.Write(ctx, conn, frame); err != nil {
@@ -103,7 +103,7 @@ func (c *Client) connection(ctx context.Context, userIDs []string, subscribed fu
 		return nil
 	}
 
-	if err := write(appsync.Frame{Type: appsync.TypeConnectionInit}); err != nil {
+	if err := write(wire.Frame{Type: wire.TypeConnectionInit}); err != nil {
 		return err
 	}
 	// Until the connection is acknowledged, and then every subscription, the
@@ -119,7 +119,7 @@ func (c *Client) connection(ctx context.Context, userIDs []string, subscribed fu
 			return err
 		}
 		switch frame.Type {
-		case appsync.TypeConnectionAck:
+		case wire.TypeConnectionAck:
 			var ack struct{ ConnectionTimeoutMs int64 }
 			if json.Unmarshal(frame.Payload, &ack) == nil && ack.ConnectionTimeoutMs > 0 {
 				patience = time.Duration(ack.ConnectionTimeoutMs) * time.Millisecond
@@ -134,24 +134,24 @@ func (c *Client) connection(ctx context.Context, userIDs []string, subscribed fu
 				}
 			}
 			unacknowledged, deadline = len(userIDs), time.Now().Add(ackTimeout)
-		case appsync.TypeStartAck:
+		case wire.TypeStartAck:
 			if unacknowledged--; unacknowledged == 0 {
 				subscribed()
 			}
-		case appsync.TypeData:
+		case wire.TypeData:
 			var payload struct {
 				Data struct{ OnStatus *presence.Presence }
 			}
 			if err := json.Unmarshal(frame.Payload, &payload); err == nil && payload.Data.OnStatus != nil {
 				data(*payload.Data.OnStatus)
 			}
-		case appsync.TypeError, appsync.TypeConnectionError:
-			var payload struct{ Errors []appsync.Error }
+		case wire.TypeError, wire.TypeConnectionError:
+			var payload struct{ Errors []wire.Error }
 			if err := json.Unmarshal(frame.Payload, &payload); err != nil || len(payload.Errors) == 0 {
 				return presence.Errorf(presence.Unavailable, "The API ended the real-time connection with an error of no known form.")
 			}
 			return errorOf(payload.Errors[0])
-		case appsync.TypeComplete:
+		case wire.TypeComplete:
 			return presence.Errorf(presence.Unavailable, "The API ended a subscription.")
 		}
 	}
@@ -169,7 +169,7 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 	target := RealtimeURL(c.endpoint.String())
 	conn, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{ //nolint:bodyclose // its documentation: never to be closed
 		HTTPClient:   c.http,
-		Subprotocols: []string{appsync.Protocol, "header-" + base64.RawURLEncoding.EncodeToString(header)},
+		Subprotocols: []string{wire.Protocol, "header-" + base64.RawURLEncoding.EncodeToString(header)},
 	})
 	switch {
 	case err == nil:
@@ -181,23 +181,23 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 }
 
 // start returns the message that subscribes to a user.
-func (c *Client) start(ctx context.Context, id, userID string) (appsync.Frame, error) {
+func (c *Client) start(ctx context.Context, id, userID string) (wire.Frame, error) {
 	data, err := json.Marshal(map[string]any{
 		"query":     "subscription OnStatus($userId: ID!) { onStatus(userId: $userId) " + fields + " }",
 		"variables": map[string]any{"userId": userID},
 	})
 	if err != nil {
-		return appsync.Frame{}, err
+		return wire.Frame{}, err
 	}
 	header, err := c.signed(ctx, "", data)
 	if err != nil {
-		return appsync.Frame{}, err
+		return wire.Frame{}, err
 	}
 	payload, err := json.Marshal(map[string]any{
 		"data":       string(data),
 		"extensions": map[string]any{"authorization": json.RawMessage(header)},
 	})
-	return appsync.Frame{ID: id, Type: appsync.TypeStart, Payload: payload}, err
+	return wire.Frame{ID: id, Type: wire.TypeStart, Payload: payload}, err
 }
 
 // signed returns the authorization object of the real-time protocol: the

@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
-	"presence/internal/appsync"
 	"presence/internal/client"
+	"presence/internal/wire"
 )
 
 const acknowledged = `{"type":"connection_ack","payload":{"connectionTimeoutMs":300000}}`
@@ -185,9 +185,9 @@ func (p *peer) send(frame string) {
 }
 
 // read returns the next frame, or none once the client has left.
-func (p *peer) read() (frame appsync.Frame) {
+func (p *peer) read() (frame wire.Frame) {
 	if err := wsjson.Read(p.ctx, p.conn, &frame); err != nil {
-		return appsync.Frame{}
+		return wire.Frame{}
 	}
 	return frame
 }
@@ -243,13 +243,13 @@ func dialable(t *testing.T, graphql http.HandlerFunc, realtime func(*peer)) *cli
 		if !found || err != nil || json.Unmarshal(decoded, &p.header) != nil {
 			t.Errorf("subprotocols %q", protocols)
 		}
-		p.conn, err = websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{appsync.Protocol}})
+		p.conn, err = websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{wire.Protocol}})
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		defer p.conn.CloseNow()
-		if frame := p.read(); frame.Type != appsync.TypeConnectionInit {
+		if frame := p.read(); frame.Type != wire.TypeConnectionInit {
 			t.Errorf("first frame %+v", frame)
 		}
 		realtime(p)

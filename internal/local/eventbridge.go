@@ -10,10 +10,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	appsyncwire "presence/internal/appsync"
 	"presence/internal/auth"
 	"presence/internal/local/appsync"
 	"presence/internal/local/eventbridge"
+	"presence/internal/wire"
 )
 
 // EventBridgeOptions say whom EventBridge serves.
@@ -62,7 +62,7 @@ func startEventBridge(l net.Listener, opts EventBridgeOptions, calls *http.Clien
 		Authorize: func(r *http.Request, body []byte) error {
 			header := r.Header.Clone()
 			header.Set("Host", r.Host)
-			_, err := keys.Verify(appsyncwire.Credentials{
+			_, err := keys.Verify(wire.Credentials{
 				Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: header, Body: body,
 			}, "events", time.Now())
 			return err

@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // Ancestor is the algorithm of AWS' AppSync presence sample, for comparison:
@@ -34,7 +34,7 @@ const ancestorKey = "presence"
 
 // Invoke implements [Invoker].
 func (a *ancestor) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	var c appsync.Event
+	var c wire.Event
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return nil, err
 	}

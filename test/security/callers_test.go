@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
-	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
 	"presence/internal/local/idp"
+	"presence/internal/wire"
 )
 
 // Whatever mallory sends, only mallory's presence changes.

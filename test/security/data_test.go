@@ -13,9 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"presence"
-	wire "presence/internal/appsync"
 	"presence/internal/eventbus"
 	"presence/internal/redistest"
+	"presence/internal/wire"
 )
 
 // Users may be called anything a token may say. None of it reaches another

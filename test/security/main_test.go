@@ -22,7 +22,6 @@ import (
 	"go.uber.org/goleak"
 
 	"presence"
-	wire "presence/internal/appsync"
 	"presence/internal/auth"
 	"presence/internal/client"
 	"presence/internal/config"
@@ -30,6 +29,7 @@ import (
 	"presence/internal/local/idp"
 	"presence/internal/redisstore"
 	"presence/internal/redistest"
+	"presence/internal/wire"
 	"presence/resolvers"
 )
 

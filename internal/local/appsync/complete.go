@@ -7,7 +7,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // maxResponse is AppSync's limit on an answer, 5 MB.
@@ -17,7 +17,7 @@ const maxResponse = 5 << 20
 // for. It is for one field and one goroutine.
 type completer struct {
 	*operation
-	caller *appsync.Identity
+	caller *wire.Identity
 	// unchecked leaves the caller's rights aside: a subscriber's were checked
 	// when it started.
 	unchecked bool

@@ -10,7 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 const (
@@ -119,8 +119,8 @@ func (c *conn) cutLocked() {
 }
 
 // fail queues an error, for one subscription or, without an id, for all.
-func (c *conn) fail(kind, id string, e appsync.Error) {
-	c.send(message{kind: kind, id: id, payload: encode(map[string]any{"errors": []appsync.Error{e}})})
+func (c *conn) fail(kind, id string, e wire.Error) {
+	c.send(message{kind: kind, id: id, payload: encode(map[string]any{"errors": []wire.Error{e}})})
 }
 
 // write sends what is queued, and ka in between.
@@ -143,7 +143,7 @@ func (c *conn) write() {
 		select {
 		case <-c.wake:
 		case <-ka.C:
-			c.send(message{kind: appsync.TypeKeepAlive})
+			c.send(message{kind: wire.TypeKeepAlive})
 		case <-unacknowledged.C:
 			c.finish(websocket.StatusPolicyViolation, "connection_init did not arrive in time.")
 		case <-life.C:
@@ -165,7 +165,7 @@ func (c *conn) write() {
 			if err != nil {
 				return
 			}
-			if m.kind == appsync.TypeConnectionAck {
+			if m.kind == wire.TypeConnectionAck {
 				unacknowledged.Stop()
 				ka.Reset(keepAlive)
 			}
@@ -209,9 +209,9 @@ func (c *conn) read() {
 		if err != nil {
 			return
 		}
-		var f appsync.Frame
+		var f wire.Frame
 		if kind != websocket.MessageText || json.Unmarshal(data, &f) != nil {
-			c.fail(appsync.TypeError, "", appsync.Error{ErrorType: "BadRequestException", Message: "The message is not a JSON text frame."})
+			c.fail(wire.TypeError, "", wire.Error{ErrorType: "BadRequestException", Message: "The message is not a JSON text frame."})
 			c.finish(websocket.StatusInvalidFramePayloadData, "The message is not JSON.")
 			c.drain()
 			return
@@ -224,39 +224,39 @@ func (c *conn) read() {
 			id = string(encode(f.ID))
 		}
 		if received++; received > maxRate {
-			c.fail(appsync.TypeError, id, appsync.Error{ErrorType: "LimitExceededError", Message: "Rate limit exceeded"})
+			c.fail(wire.TypeError, id, wire.Error{ErrorType: "LimitExceededError", Message: "Rate limit exceeded"})
 			continue
 		}
 		switch {
-		case !acknowledged && f.Type != appsync.TypeConnectionInit:
+		case !acknowledged && f.Type != wire.TypeConnectionInit:
 			// AppSync ignores what comes before its connection_ack.
-		case f.Type == appsync.TypeConnectionInit:
+		case f.Type == wire.TypeConnectionInit:
 			if c.refused != nil {
 				e := c.refused.Error
 				e.ErrorCode = c.refused.status
-				c.fail(appsync.TypeConnectionError, "", e)
+				c.fail(wire.TypeConnectionError, "", e)
 				c.finish(websocket.StatusPolicyViolation, e.ErrorType)
 				c.drain()
 				return
 			}
 			acknowledged = true
-			c.send(message{kind: appsync.TypeConnectionAck, payload: fmt.Appendf(nil, `{"connectionTimeoutMs":%d}`, connectionTimeout.Milliseconds())})
+			c.send(message{kind: wire.TypeConnectionAck, payload: fmt.Appendf(nil, `{"connectionTimeoutMs":%d}`, connectionTimeout.Milliseconds())})
 			// Some clients only start counting at the first ka.
-			c.send(message{kind: appsync.TypeKeepAlive})
-		case f.Type == appsync.TypeStart:
+			c.send(message{kind: wire.TypeKeepAlive})
+		case f.Type == wire.TypeStart:
 			if e := c.start(f.ID, f.Payload); e != nil {
-				c.fail(appsync.TypeError, id, *e)
+				c.fail(wire.TypeError, id, *e)
 			}
-		case f.Type == appsync.TypeStop:
+		case f.Type == wire.TypeStop:
 			// Stopping what is not there is answered alike: a client that stops
 			// twice, or after an error, has what it wants.
 			if sub := c.subs[f.ID]; sub != nil {
 				c.server.hub.unsubscribe(sub)
 				delete(c.subs, f.ID)
 			}
-			c.send(message{kind: appsync.TypeComplete, id: id})
+			c.send(message{kind: wire.TypeComplete, id: id})
 		default:
-			c.fail(appsync.TypeError, id, appsync.Error{ErrorType: "UnsupportedOperation", Message: "unknown not supported through the realtime channel"})
+			c.fail(wire.TypeError, id, wire.Error{ErrorType: "UnsupportedOperation", Message: "unknown not supported through the realtime channel"})
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // unauthorized is AppSync's sentence for callers it does not know. It also
@@ -26,7 +26,7 @@ import (
 const unauthorized = "You are not authorized to make this call."
 
 // internalFailure is what clients are told of a defect of ours.
-var internalFailure = appsync.Error{ErrorType: "InternalFailure", Message: "An internal error occurred."}
+var internalFailure = wire.Error{ErrorType: "InternalFailure", Message: "An internal error occurred."}
 
 // panicked logs a panic, which a goroutine has recovered from because it is
 // one caller's and not everybody's.
@@ -37,22 +37,22 @@ func (s *Server) panicked(p any) {
 // requestError is a request that is refused as a whole.
 type requestError struct {
 	status int
-	appsync.Error
+	wire.Error
 }
 
 func malformed(message string, info any) *requestError {
-	return &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "MalformedHttpRequestException", Message: message, ErrorInfo: info}}
+	return &requestError{http.StatusBadRequest, wire.Error{ErrorType: "MalformedHttpRequestException", Message: message, ErrorInfo: info}}
 }
 
 // refusal turns an error of [Options.Authorize] into what AppSync answers.
 func refusal(err error) *requestError {
 	switch e := presence.AsError(err); e.Code {
 	case presence.Unauthorized:
-		return &requestError{http.StatusUnauthorized, appsync.Error{ErrorType: "UnauthorizedException", Message: cmp.Or(e.Message, unauthorized)}}
+		return &requestError{http.StatusUnauthorized, wire.Error{ErrorType: "UnauthorizedException", Message: cmp.Or(e.Message, unauthorized)}}
 	case presence.Unavailable:
-		return &requestError{http.StatusServiceUnavailable, appsync.Error{ErrorType: "ServiceUnavailableException", Message: e.Message}}
+		return &requestError{http.StatusServiceUnavailable, wire.Error{ErrorType: "ServiceUnavailableException", Message: e.Message}}
 	default:
-		return &requestError{http.StatusInternalServerError, appsync.Error{ErrorType: "InternalFailure", Message: e.Message}}
+		return &requestError{http.StatusInternalServerError, wire.Error{ErrorType: "InternalFailure", Message: e.Message}}
 	}
 }
 
@@ -60,9 +60,9 @@ func refusal(err error) *requestError {
 // sends data, errorType and errorInfo for what resolvers and authorization
 // say, and leaves them out for what the GraphQL engine says.
 type fieldError struct {
-	Path      []any              `json:"path"`
-	Locations []appsync.Location `json:"locations"`
-	Message   string             `json:"message"`
+	Path      []any           `json:"path"`
+	Locations []wire.Location `json:"locations"`
+	Message   string          `json:"message"`
 	*resolverError
 }
 
@@ -72,11 +72,11 @@ type resolverError struct {
 	ErrorInfo any    `json:"errorInfo"`
 }
 
-func locations(p *ast.Position) []appsync.Location {
+func locations(p *ast.Position) []wire.Location {
 	if p == nil {
 		return nil
 	}
-	return []appsync.Location{{Line: p.Line, Column: p.Column}}
+	return []wire.Location{{Line: p.Line, Column: p.Column}}
 }
 
 // lambdaError returns type and message of a failed invocation as the Lambda
@@ -152,7 +152,7 @@ func validationError(doc *ast.QueryDocument, e *gqlerror.Error) fieldError {
 	}
 	out := invalid(cmp.Or(t.name, e.Rule), message, nil, fieldsBefore(doc, e.Locations))
 	for _, l := range e.Locations {
-		out.Locations = append(out.Locations, appsync.Location{Line: l.Line, Column: l.Column})
+		out.Locations = append(out.Locations, wire.Location{Line: l.Line, Column: l.Column})
 	}
 	return out
 }

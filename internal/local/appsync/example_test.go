@@ -11,8 +11,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
-	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
+	"presence/internal/wire"
 )
 
 // A schema and a Lambda handler are all it takes.

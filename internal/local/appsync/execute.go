@@ -11,7 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"golang.org/x/sync/errgroup"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // parallelResolvers is how many fields of one query run at once. AppSync
@@ -34,7 +34,7 @@ type response struct {
 // caller is who a request is from and the headers it came with, as resolvers
 // see them.
 type caller struct {
-	identity *appsync.Identity
+	identity *wire.Identity
 	headers  map[string]string
 }
 
@@ -123,11 +123,11 @@ func (s *Server) root(ctx context.Context, c *completer, root *ast.Definition, f
 
 // resolve invokes the handler for one field.
 func (s *Server) resolve(ctx context.Context, op *operation, parent *ast.Definition, f graphql.CollectedField, args map[string]any, by caller) (any, *fieldError) {
-	payload := encode(appsync.Event{
+	payload := encode(wire.Event{
 		Arguments: encode(args),
 		Identity:  by.identity,
-		Request:   appsync.Request{Headers: by.headers},
-		Info: appsync.Info{
+		Request:   wire.Request{Headers: by.headers},
+		Info: wire.Info{
 			SelectionSetList:    op.selectionList(f.Definition.Type, f.Selections, "", []string{}),
 			SelectionSetGraphQL: selectionGraphQL(f.Selections),
 			ParentTypeName:      parent.Name,

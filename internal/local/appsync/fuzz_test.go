@@ -12,8 +12,8 @@ import (
 	"github.com/coder/websocket"
 
 	"presence"
-	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
+	"presence/internal/wire"
 )
 
 // FuzzGraphQL sends documents and variables over HTTP. Whatever they are, the

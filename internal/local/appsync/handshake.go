@@ -10,7 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // serveRealtime upgrades a request and speaks the protocol of "Building a
@@ -25,15 +25,15 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
 		w.Header().Set("Upgrade", "websocket")
-		refuse(w, &requestError{http.StatusUpgradeRequired, appsync.Error{ErrorType: "BadRequestException", Message: "This is the WebSocket endpoint; GraphQL over HTTP is at " + Path + "."}})
+		refuse(w, &requestError{http.StatusUpgradeRequired, wire.Error{ErrorType: "BadRequestException", Message: "This is the WebSocket endpoint; GraphQL over HTTP is at " + Path + "."}})
 		return
-	case !slices.Contains(protocols, appsync.Protocol):
-		refuse(w, &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "BadRequestException", Message: "The WebSocket subprotocol must be " + appsync.Protocol + "."}})
+	case !slices.Contains(protocols, wire.Protocol):
+		refuse(w, &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "The WebSocket subprotocol must be " + wire.Protocol + "."}})
 		return
 	}
 	header, refused := handshakeHeader(r, protocols)
 	if header == nil && refused == nil {
-		refuse(w, &requestError{http.StatusUnauthorized, appsync.Error{ErrorType: "UnauthorizedException", Message: "The handshake carries no authorization: put it into the query's header, the subprotocol header-… or the HTTP headers."}})
+		refuse(w, &requestError{http.StatusUnauthorized, wire.Error{ErrorType: "UnauthorizedException", Message: "The handshake carries no authorization: put it into the query's header, the subprotocol header-… or the HTTP headers."}})
 		return
 	}
 	c := &conn{
@@ -43,17 +43,17 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 		wake:   make(chan struct{}, 1),
 	}
 	if refused == nil {
-		if _, err := s.authorize(r.Context(), appsync.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")}); err != nil {
+		if _, err := s.authorize(r.Context(), wire.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")}); err != nil {
 			refused = s.refusal(err)
 		}
 	}
 	c.refused = refused
 	if !s.admit(c) {
-		refuse(w, &requestError{http.StatusTooManyRequests, appsync.Error{ErrorType: "LimitExceededError", Message: fmt.Sprintf("There are %d connections already.", s.maxConnections)}})
+		refuse(w, &requestError{http.StatusTooManyRequests, wire.Error{ErrorType: "LimitExceededError", Message: fmt.Sprintf("There are %d connections already.", s.maxConnections)}})
 		return
 	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:       []string{appsync.Protocol},
+		Subprotocols:       []string{wire.Protocol},
 		InsecureSkipVerify: true, // See above.
 	})
 	if err != nil {
@@ -129,7 +129,7 @@ var unpadded = strings.NewReplacer(" ", "+", "-", "+", "_", "/", "=", "")
 func decodeHeader(encoded string) (http.Header, *requestError) {
 	text, err := base64.RawStdEncoding.DecodeString(unpadded.Replace(encoded))
 	if err != nil {
-		return nil, &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "BadRequestException", Message: "The header of the handshake is not base64."}}
+		return nil, &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "The header of the handshake is not base64."}}
 	}
 	return authorizationHeader(text)
 }
@@ -139,7 +139,7 @@ func decodeHeader(encoded string) (http.Header, *requestError) {
 func authorizationHeader(text []byte) (http.Header, *requestError) {
 	var object map[string]string
 	if err := json.Unmarshal(text, &object); err != nil || object == nil {
-		return nil, &requestError{http.StatusBadRequest, appsync.Error{ErrorType: "BadRequestException", Message: "The authorization is not a JSON object of strings."}}
+		return nil, &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "The authorization is not a JSON object of strings."}}
 	}
 	header := http.Header{}
 	for name, value := range object {

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/vektah/gqlparser/v2/ast"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // maxBody is how large a request may be, in bytes.
@@ -42,19 +42,19 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) (response, *requestError) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST, OPTIONS")
-		return response{}, &requestError{http.StatusMethodNotAllowed, appsync.Error{ErrorType: "BadRequestException", Message: "The method must be POST or GET."}}
+		return response{}, &requestError{http.StatusMethodNotAllowed, wire.Error{ErrorType: "BadRequestException", Message: "The method must be POST or GET."}}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return response{}, &requestError{http.StatusRequestEntityTooLarge, appsync.Error{ErrorType: "RequestEntityTooLargeException", Message: "The request body is larger than 1 MB."}}
+		return response{}, &requestError{http.StatusRequestEntityTooLarge, wire.Error{ErrorType: "RequestEntityTooLargeException", Message: "The request body is larger than 1 MB."}}
 	case err != nil:
 		return response{}, malformed("The request body could not be read.", nil)
 	}
 	header := r.Header.Clone()
 	header.Set("Host", r.Host)
-	identity, err := s.authorize(r.Context(), appsync.Credentials{
+	identity, err := s.authorize(r.Context(), wire.Credentials{
 		Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: header, Body: body,
 	})
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Server) refusal(err error) *requestError {
 
 // newCaller makes of a request what resolvers see of it. Cookies are left out,
 // as AppSync does.
-func newCaller(r *http.Request, identity *appsync.Identity, header http.Header) caller {
+func newCaller(r *http.Request, identity *wire.Identity, header http.Header) caller {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
@@ -148,8 +148,8 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 func refuse(w http.ResponseWriter, e *requestError) {
 	w.Header().Set("X-Amzn-Errortype", e.ErrorType)
 	respond(w, e.status, struct {
-		Errors []appsync.Error `json:"errors"`
-	}{[]appsync.Error{e.Error}})
+		Errors []wire.Error `json:"errors"`
+	}{[]wire.Error{e.Error}})
 }
 
 func respond(w http.ResponseWriter, status int, answer any) {

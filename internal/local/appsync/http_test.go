@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
-	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
+	"presence/internal/wire"
 )
 
 // Statuses and bodies are those of AppSync, where they are known: see

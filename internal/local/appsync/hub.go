@@ -9,7 +9,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // maxTopics is how many bytes of different subscription operations there may
@@ -145,7 +145,7 @@ func (h *hub) subscribe(sub *subscription) bool {
 		byNames[names].topics[t.values] = append(byNames[names].topics[t.values], t)
 	}
 	sub.topic.subscribers[sub] = struct{}{}
-	sub.conn.send(message{kind: appsync.TypeStartAck, id: sub.id})
+	sub.conn.send(message{kind: wire.TypeStartAck, id: sub.id})
 	return true
 }
 
@@ -198,7 +198,7 @@ func (h *hub) publish(mutation string, result any) {
 			for _, t := range shape.topics[values] {
 				payload := t.render(object)
 				for sub := range t.subscribers {
-					sub.conn.send(message{kind: appsync.TypeData, id: sub.id, payload: payload})
+					sub.conn.send(message{kind: wire.TypeData, id: sub.id, payload: payload})
 				}
 			}
 		}

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"presence"
-	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
+	"presence/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

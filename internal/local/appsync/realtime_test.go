@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
-	wire "presence/internal/appsync"
 	"presence/internal/local/appsync"
+	"presence/internal/wire"
 )
 
 // dial opens a socket as a caller, by the carrier named: header (the

@@ -9,7 +9,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 //go:embed prelude.graphql
@@ -17,13 +17,13 @@ var prelude string
 
 // directiveModes maps the directives that admit callers to the mode each one
 // admits.
-var directiveModes = map[string]appsync.AuthMode{
-	"aws_api_key":            appsync.ModeAPIKey,
-	"aws_iam":                appsync.ModeIAM,
-	"aws_oidc":               appsync.ModeOIDC,
-	"aws_lambda":             appsync.ModeLambda,
-	"aws_cognito_user_pools": appsync.ModeUserPools,
-	"aws_auth":               appsync.ModeUserPools,
+var directiveModes = map[string]wire.AuthMode{
+	"aws_api_key":            wire.ModeAPIKey,
+	"aws_iam":                wire.ModeIAM,
+	"aws_oidc":               wire.ModeOIDC,
+	"aws_lambda":             wire.ModeLambda,
+	"aws_cognito_user_pools": wire.ModeUserPools,
+	"aws_auth":               wire.ModeUserPools,
 }
 
 // loadSchema parses a schema as AppSync takes it. Mistakes in it are
@@ -111,7 +111,7 @@ func stringsArgument(d *ast.Directive, name string) []string {
 // A returned type is covered because each of its fields is asked about.
 // See "Configuring authorization and authentication" in the AppSync developer
 // guide.
-func admits(parent *ast.Definition, field *ast.FieldDefinition, caller *appsync.Identity) bool {
+func admits(parent *ast.Definition, field *ast.FieldDefinition, caller *wire.Identity) bool {
 	mode := caller.Mode()
 	for _, list := range []ast.DirectiveList{field.Directives, parent.Directives} {
 		ruled := false
@@ -133,7 +133,7 @@ func admits(parent *ast.Definition, field *ast.FieldDefinition, caller *appsync.
 			return false
 		}
 	}
-	return mode == appsync.ModeUserPools
+	return mode == wire.ModeUserPools
 }
 
 func denial(parent *ast.Definition, field string) string {

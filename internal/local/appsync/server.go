@@ -22,7 +22,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // The paths of the two endpoints. Clients derive the second from the first
@@ -41,7 +41,7 @@ type Options struct {
 	// API key. Its errors are [presence.Error] values whose message is sent:
 	// Unauthorized is a 401, Unavailable a 503. It must be safe for concurrent
 	// use.
-	Authorize func(context.Context, appsync.Credentials) (*appsync.Identity, error)
+	Authorize func(context.Context, wire.Credentials) (*wire.Identity, error)
 	// Logger takes what clients are not told. Nil means slog.Default.
 	Logger *slog.Logger
 	// InvokeTimeout is how long one call of the Invoker may take. Zero means
@@ -58,7 +58,7 @@ type Server struct {
 	schema    *ast.Schema
 	rules     *rules.Rules
 	invoker   Invoker
-	authorize func(context.Context, appsync.Credentials) (*appsync.Identity, error)
+	authorize func(context.Context, wire.Credentials) (*wire.Identity, error)
 	log       *slog.Logger
 	hub       *hub
 
@@ -97,7 +97,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		refuse(w, &requestError{http.StatusServiceUnavailable, appsync.Error{ErrorType: "ServiceUnavailableException", Message: "The server is shutting down."}})
+		refuse(w, &requestError{http.StatusServiceUnavailable, wire.Error{ErrorType: "ServiceUnavailableException", Message: "The server is shutting down."}})
 		return
 	}
 	s.running.Add(1)
@@ -110,7 +110,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case RealtimePath:
 		s.serveRealtime(w, r)
 	default:
-		refuse(w, &requestError{http.StatusNotFound, appsync.Error{ErrorType: "NotFoundException", Message: "There is nothing here: GraphQL is at " + Path + ", its WebSocket at " + RealtimePath + "."}})
+		refuse(w, &requestError{http.StatusNotFound, wire.Error{ErrorType: "NotFoundException", Message: "There is nothing here: GraphQL is at " + Path + ", its WebSocket at " + RealtimePath + "."}})
 	}
 }
 

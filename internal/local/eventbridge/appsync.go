@@ -16,7 +16,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"presence"
-	"presence/internal/appsync"
+	"presence/internal/wire"
 )
 
 // AppSync is a GraphQL API that rules target, and who calls it.
@@ -86,7 +86,7 @@ func (a AppSync) Target(operation string) Target {
 		case res.StatusCode != http.StatusOK:
 			return Permanent{fmt.Errorf("appsync answered %s", res.Status)}
 		}
-		var result struct{ Errors []appsync.Error }
+		var result struct{ Errors []wire.Error }
 		if err := json.Unmarshal(answer, &result); err != nil {
 			a.Logger.Error("appsync answered what is no JSON")
 		}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"presence/internal/appsync"
 	"presence/internal/local/eventbridge"
+	"presence/internal/wire"
 )
 
 type graphQL struct {
@@ -23,9 +23,9 @@ type graphQL struct {
 }
 
 // readCall returns what a server sees of a GraphQL call.
-func readCall(t testing.TB, r *http.Request) (appsync.Credentials, graphQL) {
+func readCall(t testing.TB, r *http.Request) (wire.Credentials, graphQL) {
 	t.Helper()
-	c := appsync.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone()}
+	c := wire.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone()}
 	c.Header.Set("Host", r.Host)
 	var request graphQL
 	var err error

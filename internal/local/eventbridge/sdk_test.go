@@ -16,14 +16,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
-	"presence/internal/appsync"
 	"presence/internal/auth"
 	"presence/internal/local/eventbridge"
+	"presence/internal/wire"
 )
 
 // authorize checks signatures of the service events, as a server would.
 func authorize(r *http.Request, body []byte) error {
-	c := appsync.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone(), Body: body}
+	c := wire.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone(), Body: body}
 	c.Header.Set("Host", r.Host)
 	_, err := auth.Keys{"AK": "secret"}.Verify(c, "events", time.Now())
 	return err

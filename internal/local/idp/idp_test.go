@@ -14,9 +14,9 @@ import (
 	"go.uber.org/goleak"
 
 	"presence"
-	"presence/internal/appsync"
 	"presence/internal/auth"
 	"presence/internal/local/idp"
+	"presence/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -59,8 +59,8 @@ func TestTokenLetsIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	authorize := func(token string) (*appsync.Identity, error) {
-		return a.Authorize(t.Context(), appsync.Credentials{Header: http.Header{"Authorization": {token}}})
+	authorize := func(token string) (*wire.Identity, error) {
+		return a.Authorize(t.Context(), wire.Credentials{Header: http.Header{"Authorization": {token}}})
 	}
 	for _, target := range []string{"/token?user=alice", "/token?user=alice&use=id", "/token?user=alice&use=access&ttl=10m"} {
 		status, token := get(t, srv, target)

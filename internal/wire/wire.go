@@ -1,7 +1,7 @@
-// Package appsync is AppSync's wire vocabulary: the JSON a direct Lambda
+// Package wire is AppSync's wire vocabulary: the JSON a direct Lambda
 // resolver is called with, and the names both sides of the API use. It has no
 // behaviour.
-package appsync
+package wire
 
 import "encoding/json"
 

@@ -1,4 +1,4 @@
-package appsync
+package wire
 
 import "net/http"
 
