@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // cdk-nag's AwsSolutions finds nothing that is not suppressed, and every
@@ -157,7 +157,7 @@ func needSpec(t *testing.T) {
 	if _, err := os.Stat("../node_modules/@aws-cdk/aws-service-spec"); err == nil {
 		return
 	}
-	redistest.Missing(t, "node", "the CloudFormation resource schemas are not installed: run npm ci")
+	testenv.Missing(t, "node", "the CloudFormation resource schemas are not installed: run npm ci")
 }
 
 // spec returns what the check prints about templates.

@@ -19,7 +19,7 @@ import (
 	"presence/infra"
 	"presence/internal/local/eventbridge"
 	"presence/internal/local/lambda"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // unpacked returns the only file of a deployment package, unpacked as Lambda
@@ -63,7 +63,7 @@ func TestDeployedFunction(t *testing.T) {
 	bootstrap := unpacked(t, packages[0])
 	if runtime.GOARCH != "arm64" {
 		wrapper := bootstrap + ".sh"
-		script := "#!/bin/sh\nexec " + redistest.Require(t, "qemu", "qemu-aarch64") + " " + bootstrap + "\n"
+		script := "#!/bin/sh\nexec " + testenv.Require(t, "qemu", "qemu-aarch64") + " " + bootstrap + "\n"
 		if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestDeployedFunction(t *testing.T) {
 		server.Close()
 		bus.Close(context.Background())
 	})
-	redisURL, _ := redistest.Embedded(t)
+	redisURL, _ := testenv.Embedded(t)
 	environment := a.template.environment(t)
 	environment["PRESENCE_REDIS_URL"] = redisURL
 	environment["PRESENCE_EVENT_BUS"] = "presence"

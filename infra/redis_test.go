@@ -14,7 +14,7 @@ import (
 	"presence/internal/config"
 	"presence/internal/presencetest"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // As the user the stack creates, with the rights it gives, the store does all
@@ -23,13 +23,13 @@ func TestAccessString(t *testing.T) {
 	t.Parallel()
 	t.Run("one-node", func(t *testing.T) {
 		t.Parallel()
-		address := redistest.Start(t).URL
+		address := testenv.Redis(t).URL
 		setUser(t, address)
 		conform(t, config.Redis{RedisURL: asUser(t, address)})
 	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
-		address := redistest.StartCluster(t)
+		address := testenv.RedisCluster(t)
 		opts, err := redis.ParseURL(address)
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +47,7 @@ func TestAccessString(t *testing.T) {
 	})
 	t.Run("nothing-else", func(t *testing.T) {
 		t.Parallel()
-		address := redistest.Start(t).URL
+		address := testenv.Redis(t).URL
 		setUser(t, address)
 		opts, err := redis.ParseURL(asUser(t, address))
 		if err != nil {
@@ -113,6 +113,6 @@ func conform(t *testing.T, where config.Redis) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { store.Close() })
-		return presencetest.Backend{Store: store, Timing: timing, Lease: lease, Advance: redistest.Pause}
+		return presencetest.Backend{Store: store, Timing: timing, Lease: lease, Advance: testenv.Pause}
 	})
 }

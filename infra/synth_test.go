@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // variants are the contexts the tests synthesize, each once.
@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 // needNode skips a test where there is no Node.js, which the CDK runs on.
 func needNode(t *testing.T) {
 	t.Helper()
-	redistest.Require(t, "node", "node")
+	testenv.Require(t, "node", "node")
 }
 
 // assembly is what one synth wrote.

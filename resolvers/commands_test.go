@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // What an operation costs Redis, as Redis itself counts: the commands, those
@@ -16,8 +16,8 @@ import (
 // is one. Unlike times, neither depends on the machine.
 func TestCommands(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	w := newWorldOn(t, server.URL, redistest.Pause)
+	server := testenv.Redis(t)
+	w := newWorldOn(t, server.URL, testenv.Pause)
 	admin := redis.NewClient(&redis.Options{Addr: server.Addr})
 	t.Cleanup(func() { admin.Close() })
 

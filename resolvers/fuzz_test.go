@@ -17,7 +17,7 @@ import (
 	"presence"
 	"presence/internal/config"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 	"presence/resolvers"
 )
 
@@ -52,7 +52,7 @@ func FuzzHandle(f *testing.F) {
 		f.Add(field, bystander, []byte(arguments))
 		f.Add(field, "", []byte(arguments)) // IAM
 	}
-	redisURL, _ := redistest.Embedded(f)
+	redisURL, _ := testenv.Embedded(f)
 	store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: config.Redis{RedisURL: redisURL}, Shards: 1})
 	if err != nil {
 		f.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"presence"
 	"presence/internal/config"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 	"presence/resolvers"
 )
 
@@ -65,7 +65,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	url, advance := redistest.Embedded(t)
+	url, advance := testenv.Embedded(t)
 	return newWorldOn(t, url, advance)
 }
 

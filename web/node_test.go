@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // What is tested here takes the command that a user runs as the server, and
@@ -21,7 +21,7 @@ import (
 // The pages, in a real browser.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	chromium := redistest.Require(t, "browser", "chromium")
+	chromium := testenv.Require(t, "browser", "chromium")
 	packages(t, ".")
 	node(t, "browser/*.test.mjs", "CHROMIUM="+chromium)
 }
@@ -48,7 +48,7 @@ func TestGoClient(t *testing.T) {
 	download := exec.CommandContext(t.Context(), "go", "mod", "download")
 	download.Dir = dir
 	if out, err := download.CombinedOutput(); err != nil {
-		redistest.Missing(t, "node", "go mod download: "+err.Error()+"\n"+string(out))
+		testenv.Missing(t, "node", "go mod download: "+err.Error()+"\n"+string(out))
 	}
 	run(t, dir, []string{"PRESENCE_BIN=" + server(t)}, "go", "test", "-count=1", ".")
 }
@@ -94,10 +94,10 @@ func install(dir string) ([]byte, error) {
 // skipped, as if Node were missing.
 func packages(t *testing.T, dir string) {
 	t.Helper()
-	redistest.Require(t, "node", "node")
-	redistest.Require(t, "node", "npm")
+	testenv.Require(t, "node", "node")
+	testenv.Require(t, "node", "npm")
 	if out, err := install(dir); err != nil {
-		redistest.Missing(t, "node", "npm ci: "+err.Error()+"\n"+string(out))
+		testenv.Missing(t, "node", "npm ci: "+err.Error()+"\n"+string(out))
 	}
 	touchSources(t)
 }

@@ -10,15 +10,15 @@ import (
 	"presence/internal/client"
 	"presence/internal/config"
 	"presence/internal/local"
-	"presence/internal/redisserver"
 	"presence/internal/redisstore"
+	"presence/internal/testenv"
 )
 
 // measureDetection has users stop beating, a few each second, and measures how
 // long after each one's deadline a subscriber of the whole local chain hears of
 // it: the sweep, PutEvents, the rule, the mutation, the WebSocket.
 func measureDetection(ctx context.Context, b *bench) error {
-	server, err := redisserver.Start(b.dir)
+	server, err := testenv.StartRedis(b.dir)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ import (
 
 	"presence"
 	"presence/internal/client"
-	"presence/internal/redisserver"
+	"presence/internal/testenv"
 	"presence/internal/wire"
 )
 
@@ -178,7 +178,7 @@ func (b *bench) fanout(ctx context.Context, n int, start func(context.Context) (
 
 // localServer starts the local server.
 func (b *bench) localServer(ctx context.Context) (*fanoutServer, error) {
-	redis, err := redisserver.Start(b.dir)
+	redis, err := testenv.StartRedis(b.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"presence"
-	"presence/internal/redisserver"
+	"presence/internal/testenv"
 )
 
 // measureMemory counts what Redis has allocated for a user who is online. The
@@ -82,7 +82,7 @@ func (b *bench) userMemory(ctx context.Context, users int, session func(int) str
 // sampleMemory returns what a user takes in one sorted set, with a string
 // beside it for the page, if there is one.
 func (b *bench) sampleMemory(ctx context.Context, users int, page presence.Page) (float64, error) {
-	server, err := redisserver.Start(b.dir)
+	server, err := testenv.StartRedis(b.dir)
 	if err != nil {
 		return 0, err
 	}

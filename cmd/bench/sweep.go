@@ -12,7 +12,7 @@ import (
 	"presence"
 	"presence/internal/eventbus"
 	"presence/internal/local/eventbridge"
-	"presence/internal/redisserver"
+	"presence/internal/testenv"
 )
 
 // measureSweep lets users time out all at once among many who stay online.
@@ -249,7 +249,7 @@ func (w *world) longScripts(ctx context.Context) (p999, longest float64, err err
 
 // sampleSweep returns the µs of Redis' time an expiry takes the AWS sample.
 func (b *bench) sampleSweep(ctx context.Context, online, due int) (float64, error) {
-	server, err := redisserver.Start(b.dir)
+	server, err := testenv.StartRedis(b.dir)
 	if err != nil {
 		return 0, err
 	}

@@ -19,8 +19,8 @@ import (
 	"presence"
 	"presence/internal/config"
 	"presence/internal/metrics"
-	"presence/internal/redisserver"
 	"presence/internal/redisstore"
+	"presence/internal/testenv"
 	"presence/resolvers"
 )
 
@@ -35,7 +35,7 @@ type world struct {
 	store   *redisstore.Store
 	handler *resolvers.Handler
 	raw     redis.UniversalClient
-	nodes   []*redisserver.Server
+	nodes   []*testenv.Server
 	hashes  []byte // hashLength of each user filled
 	turns   []atomic.Uint32
 }
@@ -45,11 +45,11 @@ func newWorld(b *bench, cluster bool, publisher presence.Publisher) (*world, err
 	w := &world{}
 	var err error
 	if cluster {
-		w.nodes, err = redisserver.StartCluster(b.dir)
+		w.nodes, err = testenv.StartRedisCluster(b.dir)
 	} else {
-		var node *redisserver.Server
-		node, err = redisserver.Start(b.dir)
-		w.nodes = []*redisserver.Server{node}
+		var node *testenv.Server
+		node, err = testenv.StartRedis(b.dir)
+		w.nodes = []*testenv.Server{node}
 	}
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ import (
 	"presence/internal/config"
 	"presence/internal/local/eventbridge"
 	"presence/internal/local/lambda"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,7 +49,7 @@ func TestBootstrap(t *testing.T) {
 // The binary answers the recorded events, over the Runtime API, with a real
 // SDK client behind it that talks to an EventBridge.
 func testEvents(t *testing.T, bootstrap string) {
-	redisURL, _ := redistest.Embedded(t)
+	redisURL, _ := testenv.Embedded(t)
 	var mu sync.Mutex
 	var published []string
 	bus, err := eventbridge.New(eventbridge.Options{

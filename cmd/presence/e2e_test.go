@@ -22,7 +22,7 @@ import (
 
 	"presence"
 	"presence/internal/client"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // The timing the tests run with. Nobody may be shown offline before timeout
@@ -43,15 +43,15 @@ func TestStory(t *testing.T) {
 	})
 	t.Run("real-redis", func(t *testing.T) {
 		t.Parallel()
-		story(t, "--redis-url", redistest.Start(t).URL)
+		story(t, "--redis-url", testenv.Redis(t).URL)
 	})
 	t.Run("two-redis", func(t *testing.T) {
 		t.Parallel()
-		story(t, "--redis-url", redistest.Start(t).URL, "--status-redis-url", redistest.Start(t).URL)
+		story(t, "--redis-url", testenv.Redis(t).URL, "--status-redis-url", testenv.Redis(t).URL)
 	})
 	t.Run("redis-cluster", func(t *testing.T) {
 		t.Parallel()
-		story(t, "--redis-cluster", "--redis-url", redistest.StartCluster(t))
+		story(t, "--redis-cluster", "--redis-url", testenv.RedisCluster(t))
 	})
 	t.Run("separate-processes", func(t *testing.T) {
 		t.Parallel()
@@ -114,7 +114,7 @@ func latestOffline(t *testing.T) func() time.Duration {
 		defer close(done)
 		last := time.Now()
 		for t.Context().Err() == nil {
-			redistest.Pause(tick)
+			testenv.Pause(tick)
 			if now := time.Now(); now.Sub(last) > slack/4 {
 				stalled.Store(true)
 			}
@@ -145,7 +145,7 @@ func TestOnlineCommand(t *testing.T) {
 		if p.Status != presence.Online {
 			t.Fatalf("%+v", p)
 		}
-		redistest.Pause(100 * time.Millisecond)
+		testenv.Pause(100 * time.Millisecond)
 	}
 	send(t, cmd, syscall.SIGSTOP)
 	bob.next(presence.Offline, "")
@@ -159,7 +159,7 @@ func TestOnlineCommand(t *testing.T) {
 // killed and started again.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
-	addr, store := freeAddr(t), redistest.Start(t).URL
+	addr, store := freeAddr(t), testenv.Redis(t).URL
 	api := "http://" + addr + "/graphql"
 	server := exec.Command("presence", "serve", "--addr", addr, "--redis-url", store, "--heartbeat", heartbeat.String(), "--timeout", timeout.String())
 	server.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // Killed, it leaves its certificate.
@@ -252,7 +252,7 @@ func TestStatusWithoutSweep(t *testing.T) {
 		if time.Since(after) > timeout+slack {
 			t.Fatalf("still %+v", p)
 		}
-		redistest.Pause(50 * time.Millisecond)
+		testenv.Pause(50 * time.Millisecond)
 	}
 	if got := time.Since(before); got < timeout {
 		t.Errorf("offline after %v, want at least %v", got, timeout)

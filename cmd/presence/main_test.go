@@ -12,7 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // The test binary is the command too, under the name presence in the PATH: so
@@ -49,7 +49,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("%s", bytes.TrimSpace(out))
 			return
 		}
-		redistest.Pause(20 * time.Millisecond)
+		testenv.Pause(20 * time.Millisecond)
 	}
 	ts.Fatalf("no match of %s in\n%s", want, out)
 }

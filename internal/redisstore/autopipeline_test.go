@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 const crowd = 64
@@ -27,7 +27,7 @@ type outcome struct {
 // are under way, and all others wait to share a round trip.
 type gathering struct {
 	t        *testing.T
-	server   redistest.Server
+	server   *testenv.Server
 	hook     *autopipeline
 	admin    *redis.Client
 	outcomes chan outcome
@@ -37,7 +37,7 @@ type gathering struct {
 // wait heed ctx.
 func gather(ctx context.Context, t *testing.T, db int, script string) *gathering {
 	t.Helper()
-	server := redistest.Start(t)
+	server := testenv.Redis(t)
 	g := &gathering{
 		t, server, newAutopipeline(&redis.Options{Addr: server.Addr, DB: db, DisableIdentity: true, MaxRetries: 1}),
 		redis.NewClient(&redis.Options{Addr: server.Addr}), make(chan outcome, crowd),
@@ -79,7 +79,7 @@ func (g *gathering) await(trips, waiting int) {
 		if reached {
 			return
 		}
-		redistest.Pause(time.Millisecond)
+		testenv.Pause(time.Millisecond)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"presence/internal/config"
 	"presence/internal/presencetest"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // timing is short for real Redis, whose clock can not be moved: there every
@@ -24,7 +24,7 @@ const (
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		url, advance := redistest.Embedded(t)
+		url, advance := testenv.Embedded(t)
 		return backend(t, config.Redis{RedisURL: url}, advance)
 	})
 }
@@ -32,8 +32,8 @@ func TestEmbedded(t *testing.T) {
 func TestEmbeddedTwoRedis(t *testing.T) {
 	t.Parallel()
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		url, advance := redistest.Embedded(t)
-		pagesURL, advancePages := redistest.Embedded(t)
+		url, advance := testenv.Embedded(t)
+		pagesURL, advancePages := testenv.Embedded(t)
 		return backend(t, config.Redis{RedisURL: url, StatusRedisURL: pagesURL}, func(d time.Duration) {
 			advance(d)
 			advancePages(d)
@@ -43,25 +43,25 @@ func TestEmbeddedTwoRedis(t *testing.T) {
 
 func TestRedis(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := testenv.Redis(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		return backend(t, config.Redis{RedisURL: server.URL}, redistest.Pause)
+		return backend(t, config.Redis{RedisURL: server.URL}, testenv.Pause)
 	})
 }
 
 func TestTwoRedis(t *testing.T) {
 	t.Parallel()
-	server, pages := redistest.Start(t), redistest.Start(t)
+	server, pages := testenv.Redis(t), testenv.Redis(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		return backend(t, config.Redis{RedisURL: server.URL, StatusRedisURL: pages.URL}, redistest.Pause)
+		return backend(t, config.Redis{RedisURL: server.URL, StatusRedisURL: pages.URL}, testenv.Pause)
 	})
 }
 
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	url := redistest.StartCluster(t)
+	url := testenv.RedisCluster(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		return backend(t, config.Redis{RedisURL: url, RedisCluster: true}, redistest.Pause)
+		return backend(t, config.Redis{RedisURL: url, RedisCluster: true}, testenv.Pause)
 	})
 }
 

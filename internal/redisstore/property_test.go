@@ -10,9 +10,9 @@ import (
 
 	"presence"
 	"presence/internal/config"
-	"presence/internal/presencetest"
+	"presence/internal/model"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // The store is held against the reference model by operations made up at
@@ -23,13 +23,13 @@ import (
 var modelTiming = presence.Timing{Heartbeat: 10 * time.Second, Timeout: 25500 * time.Millisecond, Retention: 180500 * time.Millisecond}
 
 func TestModelEmbedded(t *testing.T) {
-	url, advance := redistest.Embedded(t)
+	url, advance := testenv.Embedded(t)
 	holdAgainstModel(t, config.Redis{RedisURL: url}, modelTiming, advance)
 }
 
 func TestModelEmbeddedTwoRedis(t *testing.T) {
-	url, advance := redistest.Embedded(t)
-	pagesURL, advancePages := redistest.Embedded(t)
+	url, advance := testenv.Embedded(t)
+	pagesURL, advancePages := testenv.Embedded(t)
 	holdAgainstModel(t, config.Redis{RedisURL: url, StatusRedisURL: pagesURL}, modelTiming, func(d time.Duration) {
 		advance(d)
 		advancePages(d)
@@ -39,7 +39,7 @@ func TestModelEmbeddedTwoRedis(t *testing.T) {
 // The clock of real Redis can not be moved. Here nothing expires, so that the
 // time it takes does not matter.
 func TestModelRedis(t *testing.T) {
-	server := redistest.Start(t)
+	server := testenv.Redis(t)
 	holdAgainstModel(t, config.Redis{RedisURL: server.URL}, presence.Timing{Heartbeat: time.Hour, Timeout: 24 * time.Hour, Retention: 48 * time.Hour}, nil)
 }
 
@@ -58,7 +58,7 @@ func holdAgainstModel(t *testing.T, where config.Redis, timing presence.Timing, 
 		defer store.Close()
 		p := pair{
 			T: rt, store: store, timing: timing, latest: map[string]presence.Time{}, notes: map[string][2]presence.Time{},
-			model: &presencetest.Model{Timing: timing, Now: func() presence.Time { return now }, Lease: modelLease, Away: timing.Timeout - timing.Heartbeat},
+			model: &model.Store{Timing: timing, Now: func() presence.Time { return now }, Lease: modelLease, Away: timing.Timeout - timing.Heartbeat},
 		}
 		actions := map[string]func(*rapid.T){
 			"connect":     func(rt *rapid.T) { p.touch(rt, presence.ReasonConnect) },
@@ -83,7 +83,7 @@ func holdAgainstModel(t *testing.T, where config.Redis, timing presence.Timing, 
 type pair struct {
 	*rapid.T
 	store  *redisstore.Store
-	model  *presencetest.Model
+	model  *model.Store
 	timing presence.Timing
 	latest map[string]presence.Time    // each user's greatest asOf
 	notes  map[string][2]presence.Time // each user's latest note, the store's and the model's

@@ -11,7 +11,7 @@ import (
 	"presence"
 	"presence/internal/config"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // What happens around a clock that steps back, a Redis that has failed over,
@@ -21,7 +21,7 @@ var seldom = presence.Timing{Heartbeat: 10 * time.Second, Timeout: 25 * time.Sec
 
 func newStore(t *testing.T) (store *redisstore.Store, url string, advance func(time.Duration)) {
 	t.Helper()
-	url, advance = redistest.Embedded(t)
+	url, advance = testenv.Embedded(t)
 	store, err := redisstore.New(redisstore.Options{Timing: seldom, Redis: config.Redis{RedisURL: url}, Shards: 1, Prefix: "test"})
 	if err != nil {
 		t.Fatal(err)

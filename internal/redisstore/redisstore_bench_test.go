@@ -9,13 +9,13 @@ import (
 	"presence"
 	"presence/internal/config"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 // The hot paths against a real Redis: what is left of the time when the round
 // trip is taken off, and the allocations, are ours.
 func BenchmarkStore(b *testing.B) {
-	server := redistest.Start(b)
+	server := testenv.Redis(b)
 	store, err := redisstore.New(redisstore.Options{
 		Timing: presence.Timing{Heartbeat: 30 * time.Second, Timeout: 75 * time.Second, Retention: time.Hour},
 		Redis:  config.Redis{RedisURL: server.URL}, Shards: 16,

@@ -12,7 +12,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	redisserver "github.com/alicebob/miniredis/v2/server"
 
-	"presence/internal/presencetest"
+	"presence/internal/model"
 )
 
 // server is an embedded Redis. Every command of a Lambda instance waits here
@@ -107,7 +107,7 @@ func (w *world) restartRedis() {
 		s.FlushAll()
 		s.forgetScripts()
 	}
-	w.lost(&presencetest.Model{Timing: w.Timing, Now: w.truth.Now})
+	w.lost(&model.Store{Timing: w.Timing, Now: w.truth.Now})
 }
 
 // failOver makes Redis forget what it learns from now on for a while: that is
@@ -133,7 +133,7 @@ func (w *world) failOver(lag time.Duration) {
 }
 
 // lost notes that Redis knows no more than truth.
-func (w *world) lost(truth *presencetest.Model) {
+func (w *world) lost(truth *model.Store) {
 	w.truth = truth
 	w.hindered(w.Timeout)
 	for _, watcher := range w.watchers {

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"presence"
-	"presence/internal/presencetest"
+	"presence/internal/model"
 )
 
 // epoch is the Redis clock's time when a history begins.
@@ -218,7 +218,7 @@ type world struct {
 
 	users     []*user
 	watchers  []*watcher
-	truth     *presencetest.Model
+	truth     *model.Store
 	at        time.Duration // what the model takes for now
 	stepped   time.Duration // until when sessions may last longer, the clock having stepped back
 	check     checker
@@ -305,7 +305,7 @@ func Run(p Plan, keep bool) (Result, error) {
 		cached:   map[string]time.Duration{},
 		result:   Result{Injected: map[string]int{}},
 	}
-	w.truth = &presencetest.Model{Timing: p.Timing, Now: func() presence.Time { return presence.TimeOf(epoch.Add(w.at)) }}
+	w.truth = &model.Store{Timing: p.Timing, Now: func() presence.Time { return presence.TimeOf(epoch.Add(w.at)) }}
 	w.log("plan", "%v", p)
 	if err := w.start(); err != nil {
 		return Result{}, err

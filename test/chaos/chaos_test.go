@@ -22,8 +22,7 @@ import (
 	"presence"
 	"presence/internal/client"
 	_ "presence/internal/local" // what is run: a change to it runs the tests again
-	"presence/internal/redisserver"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 )
 
 const (
@@ -63,7 +62,7 @@ func TestMain(m *testing.M) {
 func TestParts(t *testing.T) {
 	t.Parallel()
 	// What is killed here is the server, not what it has stored.
-	server := redistest.Start(t, "--appendonly", "yes")
+	server := testenv.Redis(t, "--appendonly", "yes")
 	s := newStack(t, "--redis-url", server.URL)
 	views := s.watch(t, names...)
 	load := s.load(t, names...)
@@ -98,7 +97,9 @@ func TestParts(t *testing.T) {
 	t.Log("kill Redis")
 	server.Kill()
 	pause()
-	server.Run(t)
+	if err := server.Run(); err != nil {
+		t.Fatal(err)
+	}
 	pause()
 	t.Log("stop Redis")
 	signal(t, server.Process(), syscall.SIGSTOP)
@@ -111,7 +112,7 @@ func TestParts(t *testing.T) {
 		if err := admin.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal").Err(); err != nil {
 			t.Fatal(err)
 		}
-		redistest.Pause(100 * time.Millisecond)
+		testenv.Pause(100 * time.Millisecond)
 	}
 	s.converge(t, load, views)
 }
@@ -120,14 +121,16 @@ func TestParts(t *testing.T) {
 // back with the next heartbeat, and is announced.
 func TestRedisRestartsEmpty(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := testenv.Redis(t)
 	s := newStack(t, "--redis-url", server.URL)
 	views := s.watch(t, names...)
 	load := s.load(t, names...)
 	pause()
 	server.Kill()
 	pause()
-	server.Run(t)
+	if err := server.Run(); err != nil {
+		t.Fatal(err)
+	}
 	pause()
 	pause()
 	s.converge(t, load, views)
@@ -136,10 +139,10 @@ func TestRedisRestartsEmpty(t *testing.T) {
 // Nobody can beat for longer than the timeout, and nobody has gone.
 func TestOutageAnnouncesNobody(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := testenv.Redis(t)
 	s := newStack(t, "--redis-url", server.URL)
 	load := s.load(t, names...)
-	redistest.Pause(2 * timeout)
+	testenv.Pause(2 * timeout)
 	for _, l := range load {
 		l.settle()
 	}
@@ -152,17 +155,17 @@ func TestOutageAnnouncesNobody(t *testing.T) {
 	for _, pid := range instances {
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 	}
-	redistest.Pause(3 * timeout)
+	testenv.Pause(3 * timeout)
 	// Sweeps go on before anybody can beat.
 	for _, pid := range instances {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
-	redistest.Pause(timeout / 3)
+	testenv.Pause(timeout / 3)
 	if got := online(t, server.Addr); got != len(names) {
 		t.Errorf("after the outage %d of %d are left", got, len(names))
 	}
 	s.api.signal(t, syscall.SIGCONT)
-	redistest.Pause(2 * timeout)
+	testenv.Pause(2 * timeout)
 	if got := views[0].offline() - announced; got != 0 {
 		t.Errorf("%d people who were there were announced offline", got)
 	}
@@ -191,10 +194,10 @@ func online(t *testing.T, addr string) (n int) {
 // A master of a cluster dies, and its replica takes over.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
-	redistest.Require(t, "redis", "redis-server")
-	redistest.Require(t, "redis", "redis-cli")
+	testenv.Require(t, "redis", "redis-server")
+	testenv.Require(t, "redis", "redis-cli")
 	dir := t.TempDir()
-	nodes, err := redisserver.StartCluster(dir)
+	nodes, err := testenv.StartRedisCluster(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,9 +224,9 @@ func TestClusterFailover(t *testing.T) {
 }
 
 // addReplica gives a master of a cluster a replica and waits until it has all.
-func addReplica(t *testing.T, dir string, master *redisserver.Server) {
+func addReplica(t *testing.T, dir string, master *testenv.Server) {
 	t.Helper()
-	node, err := redisserver.Start(dir, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", "replica.conf")
+	node, err := testenv.StartRedis(dir, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", "replica.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +245,7 @@ func addReplica(t *testing.T, dir string, master *redisserver.Server) {
 	})
 }
 
-func nodeID(t *testing.T, node *redisserver.Server) string {
+func nodeID(t *testing.T, node *testenv.Server) string {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: node.Addr})
 	defer client.Close()
@@ -254,7 +257,7 @@ func nodeID(t *testing.T, node *redisserver.Server) string {
 }
 
 // pause lets the trouble last, or the parts recover, for about a heartbeat.
-func pause() { redistest.Pause(1200 * time.Millisecond) }
+func pause() { testenv.Pause(1200 * time.Millisecond) }
 
 // eventually waits until there is no error any more.
 func eventually(t *testing.T, limit time.Duration, check func() error) {
@@ -264,7 +267,7 @@ func eventually(t *testing.T, limit time.Duration, check func() error) {
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		redistest.Pause(50 * time.Millisecond)
+		testenv.Pause(50 * time.Millisecond)
 	}
 }
 

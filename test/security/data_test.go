@@ -14,7 +14,7 @@ import (
 
 	"presence"
 	"presence/internal/eventbus"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 	"presence/internal/wire"
 )
 
@@ -148,8 +148,8 @@ func TestHostilePages(t *testing.T) {
 func TestLog(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(t *testing.T) string{
-		"embedded": func(t *testing.T) string { url, _ := redistest.Embedded(t); return url },
-		"redis":    func(t *testing.T) string { return redistest.Start(t).URL },
+		"embedded": func(t *testing.T) string { url, _ := testenv.Embedded(t); return url },
+		"redis":    func(t *testing.T) string { return testenv.Redis(t).URL },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -28,7 +28,7 @@ import (
 	"presence/internal/local/appsync"
 	"presence/internal/local/idp"
 	"presence/internal/redisstore"
-	"presence/internal/redistest"
+	"presence/internal/testenv"
 	"presence/internal/wire"
 	"presence/resolvers"
 )
@@ -78,7 +78,7 @@ func newWorld(t *testing.T, o options) *world {
 	w.clock.Store(time.Now().UnixMilli())
 	now := func() time.Time { return time.UnixMilli(w.clock.Load()) }
 	if w.redisURL == "" {
-		w.redisURL, _ = redistest.Embedded(t)
+		w.redisURL, _ = testenv.Embedded(t)
 	}
 	if o.publisher == nil {
 		o.publisher = quiet{}

@@ -1,4 +1,6 @@
-package presencetest
+// Package model keeps presence in memory: the specification that stores are
+// tested against.
+package model
 
 import (
 	"context"
@@ -10,9 +12,9 @@ import (
 	"presence"
 )
 
-// Model is a [presence.Store] in memory, simple enough to be believed: what
+// Store is a [presence.Store] in memory, simple enough to be believed: what
 // the store on Redis does is held against it. It is safe for concurrent use.
-type Model struct {
+type Store struct {
 	presence.Timing
 	// Now is its clock.
 	Now func() presence.Time
@@ -20,16 +22,16 @@ type Model struct {
 	Lease, Away time.Duration
 
 	mu             sync.Mutex
-	users          map[string]*modelUser
+	users          map[string]*user
 	asOf           presence.Time
 	swept, resumed presence.Time
 }
 
-var _ presence.Store = (*Model)(nil)
+var _ presence.Store = (*Store)(nil)
 
-// modelUser is all that is kept of one user. Nothing in it is a status: a
+// user is all that is kept of one user. Nothing in it is a status: a
 // session is there while it has not expired, and the user while one is.
-type modelUser struct {
+type user struct {
 	expires map[string]presence.Time // session -> when it expires
 	page    presence.Page
 	owner   string // the session whose page it is; the page goes with it
@@ -46,13 +48,13 @@ const longestLease = time.Minute
 func millis(d time.Duration) presence.Time { return presence.Time(d.Milliseconds()) }
 
 // begin starts an operation and returns its user.
-func (m *Model) begin(userID string) (*modelUser, presence.Time) {
+func (m *Store) begin(userID string) (*user, presence.Time) {
 	if m.users == nil {
-		m.users = map[string]*modelUser{}
+		m.users = map[string]*user{}
 	}
 	u := m.users[userID]
 	if u == nil {
-		u = &modelUser{expires: map[string]presence.Time{}}
+		u = &user{expires: map[string]presence.Time{}}
 		m.users[userID] = u
 	}
 	now := m.Now()
@@ -61,19 +63,19 @@ func (m *Model) begin(userID string) (*modelUser, presence.Time) {
 }
 
 // end returns when the last of the user's sessions expires.
-func (u *modelUser) end() (end presence.Time) {
+func (u *user) end() (end presence.Time) {
 	for _, expires := range u.expires {
 		end = max(end, expires)
 	}
 	return end
 }
 
-func (u *modelUser) write(asOf, due presence.Time, reason presence.Reason) {
+func (u *user) write(asOf, due presence.Time, reason presence.Reason) {
 	u.note, u.due, u.reason = asOf, due, reason
 }
 
 // state returns what is known of u now.
-func (m *Model) state(userID string, u *modelUser, now presence.Time) presence.State {
+func (m *Store) state(userID string, u *user, now presence.Time) presence.State {
 	p := presence.Presence{UserID: userID, Status: presence.Offline, AsOf: m.asOf, LastSeen: u.seen, HeartbeatIntervalMs: m.Heartbeat.Milliseconds()}
 	if end := u.end(); end > now {
 		p.Status, p.ExpiresAt = presence.Online, end
@@ -86,7 +88,7 @@ func (m *Model) state(userID string, u *modelUser, now presence.Time) presence.S
 }
 
 // Touch implements [presence.Store].
-func (m *Model) Touch(_ context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
+func (m *Store) Touch(_ context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u, now := m.begin(userID)
@@ -111,7 +113,7 @@ func (m *Model) Touch(_ context.Context, userID, sessionID string, page presence
 }
 
 // Leave implements [presence.Store].
-func (m *Model) Leave(_ context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
+func (m *Store) Leave(_ context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u, now := m.begin(userID)
@@ -133,7 +135,7 @@ func (m *Model) Leave(_ context.Context, userID, sessionID string, grace time.Du
 }
 
 // Status implements [presence.Store].
-func (m *Model) Status(_ context.Context, userIDs []string) ([]presence.State, error) {
+func (m *Store) Status(_ context.Context, userIDs []string) ([]presence.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var states []presence.State
@@ -145,7 +147,7 @@ func (m *Model) Status(_ context.Context, userIDs []string) ([]presence.State, e
 }
 
 // Acknowledge implements [presence.Store].
-func (m *Model) Acknowledge(_ context.Context, userID string, note presence.Time) error {
+func (m *Store) Acknowledge(_ context.Context, userID string, note presence.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u, _ := m.begin(userID); u.note == note {
@@ -155,7 +157,7 @@ func (m *Model) Acknowledge(_ context.Context, userID string, note presence.Time
 }
 
 // Sweep implements [presence.Store].
-func (m *Model) Sweep(context.Context) (presence.Sweep, error) {
+func (m *Store) Sweep(context.Context) (presence.Sweep, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, now := m.begin("")
@@ -190,10 +192,10 @@ func (m *Model) Sweep(context.Context) (presence.Sweep, error) {
 }
 
 // Clone returns a copy that goes its own way.
-func (m *Model) Clone() *Model {
+func (m *Store) Clone() *Store {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := &Model{Timing: m.Timing, Now: m.Now, Lease: m.Lease, Away: m.Away, asOf: m.asOf, swept: m.swept, resumed: m.resumed, users: map[string]*modelUser{}}
+	c := &Store{Timing: m.Timing, Now: m.Now, Lease: m.Lease, Away: m.Away, asOf: m.asOf, swept: m.swept, resumed: m.resumed, users: map[string]*user{}}
 	for id, u := range m.users {
 		copied := *u
 		copied.expires = maps.Clone(u.expires)

@@ -1,4 +1,4 @@
-package presencetest_test
+package model_test
 
 import (
 	"sync/atomic"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"presence"
+	"presence/internal/model"
 	"presence/internal/presencetest"
 )
 
@@ -18,7 +19,7 @@ func TestModel(t *testing.T) {
 		var now atomic.Int64
 		now.Store(1_800_000_000_000)
 		return presencetest.Backend{
-			Store: &presencetest.Model{
+			Store: &model.Store{
 				Timing: timing, Lease: lease, Away: timing.Timeout - timing.Heartbeat,
 				Now: func() presence.Time { return presence.Time(now.Load()) },
 			},

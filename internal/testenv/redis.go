@@ -1,6 +1,4 @@
-// Package redisserver runs real redis-servers on free ports of this machine,
-// for tests and benchmarks. They keep nothing on disk.
-package redisserver
+package testenv
 
 import (
 	"context"
@@ -16,7 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a redis-server.
+// Server is a real redis-server on a free port of this machine. It keeps nothing
+// on disk.
 type Server struct {
 	// URL and Addr are where it listens, as redis://host:port and host:port.
 	URL, Addr string
@@ -24,9 +23,38 @@ type Server struct {
 	cmd       *exec.Cmd
 }
 
-// Start starts the redis-server on the PATH in the directory dir, with more
-// arguments if need be. Whoever starts it ends it by [Server.Kill].
-func Start(dir string, args ...string) (*Server, error) {
+// Redis starts a redis-server with more arguments if need be, and stops it when
+// the test ends. Without one on the PATH the test is skipped, see [Missing].
+func Redis(tb TB, args ...string) *Server {
+	tb.Helper()
+	Require(tb, "redis", "redis-server")
+	s, err := StartRedis(tb.TempDir(), args...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Kill)
+	return s
+}
+
+// RedisCluster starts a Redis Cluster of three masters and returns the URL of
+// one of them.
+func RedisCluster(tb TB) string {
+	tb.Helper()
+	Require(tb, "redis", "redis-server")
+	Require(tb, "redis", "redis-cli")
+	nodes, err := StartRedisCluster(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, node := range nodes {
+		tb.Cleanup(node.Kill)
+	}
+	return nodes[0].URL
+}
+
+// StartRedis starts the redis-server on the PATH in the directory dir, with more
+// arguments if need be. The caller ends it by [Server.Kill].
+func StartRedis(dir string, args ...string) (*Server, error) {
 	for {
 		port, err := freePort()
 		if err != nil {
@@ -51,7 +79,7 @@ var errTaken = errors.New("another process has the port")
 func (s *Server) Run() error {
 	s.cmd = exec.Command("redis-server", s.args...)
 	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("redisserver: %w", err)
+		return fmt.Errorf("testenv: %w", err)
 	}
 	err := s.until(10*time.Second, func(ctx context.Context, c *redis.Client) error {
 		info, err := c.Info(ctx, "server").Result()
@@ -75,9 +103,9 @@ func (s *Server) Kill() {
 // Process returns the running server's process.
 func (s *Server) Process() *os.Process { return s.cmd.Process }
 
-// StartCluster starts a Redis Cluster of three masters in the directory dir.
+// StartRedisCluster starts a Redis Cluster of three masters in the directory dir.
 // It needs redis-cli.
-func StartCluster(dir string) (nodes []*Server, err error) {
+func StartRedisCluster(dir string) (nodes []*Server, err error) {
 	defer func() {
 		if err != nil {
 			for _, node := range nodes {
@@ -87,7 +115,7 @@ func StartCluster(dir string) (nodes []*Server, err error) {
 	}()
 	args := []string{"--cluster", "create"}
 	for n := range 3 {
-		node, err := Start(dir, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+		node, err := StartRedis(dir, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
 			"--cluster-config-file", fmt.Sprintf("nodes-%d.conf", n))
 		if err != nil {
 			return nodes, err
@@ -95,7 +123,7 @@ func StartCluster(dir string) (nodes []*Server, err error) {
 		nodes, args = append(nodes, node), append(args, node.Addr)
 	}
 	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
-		return nodes, fmt.Errorf("redisserver: redis-cli --cluster create: %w\n%s", err, out)
+		return nodes, fmt.Errorf("testenv: redis-cli --cluster create: %w\n%s", err, out)
 	}
 	for _, node := range nodes {
 		err := node.until(20*time.Second, func(ctx context.Context, c *redis.Client) error {
@@ -128,7 +156,7 @@ func (s *Server) until(limit time.Duration, ready func(context.Context, *redis.C
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("redisserver: redis-server on %s: %w", s.Addr, err)
+			return fmt.Errorf("testenv: redis-server on %s: %w", s.Addr, err)
 		}
 	}
 }
@@ -139,7 +167,7 @@ func freePort() (int, error) {
 	for {
 		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
-			return 0, fmt.Errorf("redisserver: %w", err)
+			return 0, fmt.Errorf("testenv: %w", err)
 		}
 		port := l.Addr().(*net.TCPAddr).Port
 		l.Close()
