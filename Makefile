@@ -1,8 +1,9 @@
 # Tools run from the module proxy at pinned versions; nothing is installed.
 GOLANGCI  = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOTESTSUM = go run gotest.tools/gotestsum@v1.13.0 --format pkgname
 FUZZTIME ?= 30s
 
-.PHONY: all help fmt lint test race fuzz bench histories correctness synth web screenshots
+.PHONY: all help fmt lint test check race fuzz bench histories correctness synth web screenshots
 
 all: fmt lint test ## format, lint and test
 
@@ -15,8 +16,13 @@ fmt: ## format the Go sources
 lint: ## run the linters
 	$(GOLANGCI) run ./...
 
-test: ## run the tests
-	go test ./...
+test: ## run the tests; what is skipped is listed at the end
+	$(GOTESTSUM) -- ./...
+
+check: ## run the tests, where a missing program is a failure
+	npm ci --no-audit --no-fund
+	cd web && npm ci --no-audit --no-fund
+	PRESENCE_TEST_REQUIRE=redis,node,browser,qemu $(GOTESTSUM) -- ./...
 
 race: ## run the tests under the race detector, shuffled
 	go test -race -shuffle=on ./...

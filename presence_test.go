@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vektah/gqlparser/v2"
+	"github.com/google/go-cmp/cmp"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/parser"
-	"github.com/vektah/gqlparser/v2/validator/rules"
 	"pgregory.net/rapid"
 
 	"presence"
@@ -99,44 +98,35 @@ func TestAsError(t *testing.T) {
 	}
 }
 
-// EventBridge's target can be run on the schema, and tells subscribers all
-// there is to tell.
-func TestAnnouncements(t *testing.T) {
+// Go's list of Presence's fields is the schema's. Everything else that needs the
+// list is made from one of the two.
+func TestFields(t *testing.T) {
 	t.Parallel()
-	prelude := `directive @aws_iam on OBJECT|FIELD_DEFINITION directive @aws_cognito_user_pools on OBJECT|FIELD_DEFINITION
-		directive @aws_subscribe(mutations: [String!]!) on FIELD_DEFINITION scalar AWSDateTime`
-	schema, err := gqlparser.LoadSchema(&ast.Source{Input: prelude}, &ast.Source{Input: presence.Schema})
+	doc, err := parser.ParseSchema(&ast.Source{Input: presence.Schema})
 	if err != nil {
 		t.Fatal(err)
 	}
-	types := map[string]bool{}
-	for _, a := range presence.Announcements() {
-		types[a.DetailType] = true
-		doc, errs := gqlparser.LoadQueryWithRules(schema, a.Operation(), rules.NewDefaultRules())
-		if errs != nil {
-			t.Errorf("%s: %v", a.Field, errs)
-			continue
-		}
-		mutation := doc.Operations[0].SelectionSet[0].(*ast.Field)
-		if mutation.Name != a.Field || len(mutation.SelectionSet) != len(schema.Types["Presence"].Fields) {
-			t.Errorf("%s runs %s", a.Field, a.Operation())
-		}
-		var pattern struct {
-			Source     []string `json:"source"`
-			DetailType []string `json:"detail-type"`
-			Detail     struct {
-				Announced []bool `json:"announced"`
-			} `json:"detail"`
-		}
-		if err := json.Unmarshal([]byte(a.EventPattern()), &pattern); err != nil || pattern.DetailType[0] != a.DetailType || pattern.Detail.Announced[0] {
-			t.Errorf("%s matches %s (%v)", a.Field, a.EventPattern(), err)
-		}
+	var want []string
+	for _, field := range doc.Definitions.ForName("Presence").Fields {
+		want = append(want, field.Name)
 	}
-	for _, status := range []presence.Status{presence.Online, presence.Offline} {
-		if e := (presence.Event{Status: status}); !types[e.DetailType()] {
-			t.Errorf("nobody announces %s", e.DetailType())
-		}
+	if diff := cmp.Diff(want, presence.Fields()); diff != "" {
+		t.Errorf("-schema +struct:\n%s", diff)
 	}
+}
+
+func TestTopics(t *testing.T) {
+	t.Parallel()
+	topic := presence.UserTopic(strings.Repeat("\u00e9", 64))
+	if len(topic) > 64 {
+		t.Errorf("%s has %d characters; at most 64 are allowed", topic, len(topic))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.String().Draw(t, "a"), rapid.String().Draw(t, "b")
+		if (presence.UserTopic(a) == presence.UserTopic(b)) != (a == b) {
+			t.Fatalf("%q has topic %s, %q has %s", a, presence.UserTopic(a), b, presence.UserTopic(b))
+		}
+	})
 }
 
 // The schema is all that many of its users read.

@@ -21,12 +21,18 @@ type users struct {
 	clientIDs []string
 }
 
+// plans are Cognito's, by what userPoolPlan may be.
+var plans = map[string]awscognito.FeaturePlan{
+	"lite": awscognito.FeaturePlan_LITE, "essentials": awscognito.FeaturePlan_ESSENTIALS, "plus": awscognito.FeaturePlan_PLUS,
+}
+
 // newUsers adds the user pool, or takes the existing one.
 func newUsers(stack awscdk.Stack, c Context) users {
 	if c.UserPoolID != "" {
 		return users{c.UserPoolID, c.UserPoolClientIDs}
 	}
 	pool := awscognito.NewUserPool(stack, jsii.String("Users"), &awscognito.UserPoolProps{
+		FeaturePlan:       plans[c.UserPoolPlan],
 		SignInAliases:     &awscognito.SignInAliases{Email: jsii.Bool(true)},
 		SelfSignUpEnabled: jsii.Bool(false),
 		AutoVerify:        &awscognito.AutoVerifiedAttrs{Email: jsii.Bool(true)},
@@ -52,14 +58,15 @@ func newUsers(stack awscdk.Stack, c Context) users {
 	return users{*pool.UserPoolId(), []string{*client.UserPoolClientId()}}
 }
 
-// newAPI adds the GraphQL API: the schema, and the function as direct resolver of
-// every Query and Mutation field. The L1 constructs say exactly what is
-// deployed; those above them add wider policies and a function for log retention.
+// resolverCountLimit is how many fields one request may resolve.
+const resolverCountLimit = 20
+
+// newAPI adds the GraphQL API: the schema, and a resolver for every field of
+// Query, Mutation and Subscription. All resolvers run the same code, and all call
+// the function. The L1 constructs say exactly what is deployed; the L2 constructs
+// would add wider policies and a function for log retention.
 func newAPI(stack awscdk.Stack, c Context, schema string, users users, function awslambda.Function) awsappsync.CfnGraphQLApi {
-	service := func() awsiam.IPrincipal {
-		return awsiam.NewServicePrincipal(jsii.String("appsync.amazonaws.com"), nil)
-	}
-	logRole := awsiam.NewRole(stack, jsii.String("ApiLogRole"), &awsiam.RoleProps{AssumedBy: service()})
+	logRole := awsiam.NewRole(stack, jsii.String("ApiLogRole"), &awsiam.RoleProps{AssumedBy: servicePrincipal(stack, "appsync.amazonaws.com")})
 	pool := &awsappsync.CfnGraphQLApi_UserPoolConfigProperty{
 		UserPoolId: &users.poolID, AwsRegion: stack.Region(),
 		// Who is not denied by a directive is let in: AppSync demands this as soon as
@@ -83,9 +90,10 @@ func newAPI(stack awscdk.Stack, c Context, schema string, users users, function 
 			ExcludeVerboseContent: jsii.Bool(true),
 		},
 		XrayEnabled: jsii.Bool(c.XRay),
-		// One request may resolve as many fields: without a limit, one of 15,000
-		// tokens could run the function thousands of times.
-		ResolverCountLimit: jsii.Number(100),
+		// Each field of a request runs the function. Without a limit, a request of
+		// 15,000 tokens could run it thousands of times. Clients ask for one or two
+		// fields at a time.
+		ResolverCountLimit: jsii.Number(resolverCountLimit),
 	})
 	suppress(api, "Requests are logged, but without their verbose content: it holds the token and the pages people are on.", "AwsSolutions-ASC3")
 	logs := newLogGroup(stack, "ApiLogs", c, jsii.String("/aws/appsync/apis/"+*api.AttrApiId()))
@@ -96,7 +104,7 @@ func newAPI(stack awscdk.Stack, c Context, schema string, users users, function 
 	definition := awsappsync.NewCfnGraphQLSchema(stack, jsii.String("Schema"), &awsappsync.CfnGraphQLSchemaProps{
 		ApiId: api.AttrApiId(), Definition: &schema,
 	})
-	invokeRole := awsiam.NewRole(stack, jsii.String("ApiInvokeRole"), &awsiam.RoleProps{AssumedBy: service()})
+	invokeRole := awsiam.NewRole(stack, jsii.String("ApiInvokeRole"), &awsiam.RoleProps{AssumedBy: servicePrincipal(stack, "appsync.amazonaws.com")})
 	invokeRole.AddToPolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 		Actions: jsii.Strings("lambda:InvokeFunction"), Resources: &[]*string{function.FunctionArn()},
 	}))
@@ -108,9 +116,14 @@ func newAPI(stack awscdk.Stack, c Context, schema string, users users, function 
 		LambdaConfig:   &awsappsync.CfnDataSource_LambdaConfigProperty{LambdaFunctionArn: function.FunctionArn()},
 	})
 	for _, f := range resolvers.Fields() {
-		// Neither templates nor code: that is what makes a resolver a direct one.
-		resolver := awsappsync.NewCfnResolver(stack, jsii.String(f.Type+f.Name), &awsappsync.CfnResolverProps{
-			ApiId: api.AttrApiId(), TypeName: jsii.String(f.Type), FieldName: jsii.String(f.Name), DataSourceName: source.AttrName(),
+		parent, name, _ := strings.Cut(f, ".")
+		resolver := awsappsync.NewCfnResolver(stack, jsii.String(parent+name), &awsappsync.CfnResolverProps{
+			ApiId: api.AttrApiId(), TypeName: &parent, FieldName: &name, DataSourceName: source.AttrName(),
+			Kind: jsii.String("UNIT"),
+			Code: jsii.String(resolvers.JS),
+			Runtime: &awsappsync.CfnResolver_AppSyncRuntimeProperty{
+				Name: jsii.String("APPSYNC_JS"), RuntimeVersion: jsii.String("1.0.0"),
+			},
 		})
 		resolver.AddResourceDependency(definition, nil)
 	}

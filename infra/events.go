@@ -13,6 +13,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"presence"
+	"presence/internal/announce"
 )
 
 // newBus adds the bus that every change of status is published to.
@@ -29,8 +30,8 @@ func newBus(stack awscdk.Stack, c Context) awsevents.EventBus {
 	return bus
 }
 
-// newAnnouncements adds the rules that hand changes on to AppSync, and returns
-// the queue of those it did not take.
+// newAnnouncements adds the rules that call AppSync for every change. It returns
+// the queue of the events that AppSync did not take.
 func newAnnouncements(stack awscdk.Stack, bus awsevents.EventBus, api awsappsync.CfnGraphQLApi) awssqs.Queue {
 	letters := awssqs.NewQueue(stack, jsii.String("DeadLetters"), &awssqs.QueueProps{
 		Encryption:      awssqs.QueueEncryption_SQS_MANAGED,
@@ -38,33 +39,33 @@ func newAnnouncements(stack awscdk.Stack, bus awsevents.EventBus, api awsappsync
 		RetentionPeriod: awscdk.Duration_Days(jsii.Number(14)),
 	})
 	suppress(letters, "This is the dead-letter queue.", "AwsSolutions-SQS3")
-	for _, a := range presence.Announcements() {
-		role := awsiam.NewRole(stack, jsii.String(a.Field+"Role"), &awsiam.RoleProps{
-			AssumedBy: awsiam.NewServicePrincipal(jsii.String("events.amazonaws.com"), nil),
+	for _, r := range announce.Rules() {
+		role := awsiam.NewRole(stack, jsii.String(r.Field+"Role"), &awsiam.RoleProps{
+			AssumedBy: servicePrincipal(stack, "events.amazonaws.com"),
 		})
 		role.AddToPolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
-			Actions: jsii.Strings("appsync:GraphQL"), Resources: jsii.Strings(*api.AttrArn() + "/types/Mutation/fields/" + a.Field),
+			Actions: jsii.Strings("appsync:GraphQL"), Resources: jsii.Strings(*api.AttrArn() + "/types/Mutation/fields/" + r.Field),
 		}))
 		var pattern map[string]any
-		if err := json.Unmarshal([]byte(a.EventPattern()), &pattern); err != nil {
-			panic(err) // The pattern is a constant of ours.
+		if err := json.Unmarshal([]byte(r.Pattern()), &pattern); err != nil {
+			panic(err) // Pattern writes valid JSON.
 		}
-		// The L1, because the rule above it would write an input transformer of its
-		// own, and this one is the one the local EventBridge runs.
-		rule := awsevents.NewCfnRule(stack, jsii.String(a.Field+"Rule"), &awsevents.CfnRuleProps{
-			Description:  jsii.String("Announces " + a.DetailType + " to subscribers"),
+		// The L2 construct would write its own input transformer. The L1 takes ours,
+		// which the local EventBridge runs too.
+		rule := awsevents.NewCfnRule(stack, jsii.String(r.Field+"Rule"), &awsevents.CfnRuleProps{
+			Description:  jsii.String("Calls the mutation " + r.Field + ", which tells subscribers"),
 			EventBusName: bus.EventBusName(),
 			EventPattern: pattern,
 			Targets: []any{&awsevents.CfnRule_TargetProperty{
 				Id:                jsii.String("AppSync"),
 				Arn:               api.AttrGraphQlEndpointArn(),
 				RoleArn:           role.RoleArn(),
-				AppSyncParameters: &awsevents.CfnRule_AppSyncParametersProperty{GraphQlOperation: jsii.String(a.Operation())},
+				AppSyncParameters: &awsevents.CfnRule_AppSyncParametersProperty{GraphQlOperation: jsii.String(r.Operation())},
 				InputTransformer: &awsevents.CfnRule_InputTransformerProperty{
-					InputPathsMap: stringMap(a.InputPaths()), InputTemplate: jsii.String(a.InputTemplate()),
+					InputPathsMap: stringMap(r.InputPaths()), InputTemplate: jsii.String(r.InputTemplate()),
 				},
-				// The shortest there is: what is not announced by then falls due again, and
-				// the sweep publishes it anew.
+				// The shortest there is. A change that is not announced by then is due
+				// again, and the next sweep publishes it.
 				RetryPolicy:      &awsevents.CfnRule_RetryPolicyProperty{MaximumEventAgeInSeconds: jsii.Number(60), MaximumRetryAttempts: jsii.Number(3)},
 				DeadLetterConfig: &awsevents.CfnRule_DeadLetterConfigProperty{Arn: letters.QueueArn()},
 			}},

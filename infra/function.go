@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
@@ -17,25 +16,22 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/jsii-runtime-go"
+
+	"presence/internal/config"
 )
 
 // handlerPackage is the function's main package.
 const handlerPackage = "presence/cmd/lambda"
 
-const (
-	// memoryMB is the smallest size Lambda has; docs/deploy.md has the measurement
-	// that says it is enough.
-	memoryMB = 128
-	// functionTimeout leaves the longest scheduled sweep, 70 s, time to finish its
-	// last pass. AppSync gives up on a field after 30 s whatever this says.
-	functionTimeout = 80 * time.Second
-)
+// memoryMB is the smallest size Lambda has; docs/deploy.md has the measurement
+// that says it is enough.
+const memoryMB = 128
 
-// buildFunction builds the function's deployment package into dir and returns
+// BuildFunction builds the function's deployment package into dir and returns
 // the zip's path. The Go toolchain alone does it, offline and without Docker.
 // Equal sources give equal bytes: no paths (-trimpath), no VCS stamp, no file
 // times, so a deployment that changes nothing uploads nothing.
-func buildFunction(ctx context.Context, dir string) (string, error) {
+func BuildFunction(ctx context.Context, dir string) (string, error) {
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(dir, "bootstrap"), handlerPackage)
 	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -73,6 +69,8 @@ func buildFunction(ctx context.Context, dir string) (string, error) {
 func newFunction(stack awscdk.Stack, c Context, zip string, network network, store store, bus awsevents.EventBus) awslambda.Function {
 	logs := newLogGroup(stack, "FunctionLogs", c, nil)
 	role := awsiam.NewRole(stack, jsii.String("FunctionRole"), &awsiam.RoleProps{
+		// A function's role must be in the function's own account, so this role is of
+		// no use to others.
 		AssumedBy: awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil),
 	})
 	allow := func(resources []*string, actions ...string) {
@@ -90,10 +88,11 @@ func newFunction(stack awscdk.Stack, c Context, zip string, network network, sto
 		"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses")
 	allow(*jsii.Strings("*"), "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
 
-	config := c.Config
-	config.Redis = store.Redis
-	config.EventBus = *bus.EventBusName()
-	environment := config.Env()
+	settings := c.Config
+	settings.Redis = store.Redis
+	settings.EventBus = *bus.EventBusName()
+	settings.MetricsNamespace = c.metricsNamespace()
+	environment := settings.Env()
 	// The endpoint has no private DNS, which would take over every call to
 	// EventBridge from a VPC shared with others.
 	endpoint := newEndpoint(stack, network, bus, role)
@@ -107,7 +106,7 @@ func newFunction(stack awscdk.Stack, c Context, zip string, network network, sto
 		Handler:      jsii.String("bootstrap"),
 		Code:         awslambda.Code_FromAsset(jsii.String(zip), nil),
 		MemorySize:   jsii.Number(memoryMB),
-		Timeout:      awscdk.Duration_Seconds(jsii.Number(functionTimeout.Seconds())),
+		Timeout:      awscdk.Duration_Seconds(jsii.Number(config.FunctionTimeout.Seconds())),
 		Environment:  stringMap(environment),
 		Role:         role,
 		LogGroup:     awslogs.LogGroup_FromLogGroupName(stack, jsii.String("FunctionLogGroup"), logs.Ref()),
@@ -118,14 +117,17 @@ func newFunction(stack awscdk.Stack, c Context, zip string, network network, sto
 		SystemLogLevelV2: awslambda.SystemLogLevel_WARN,
 		Vpc:              network.vpc,
 		VpcSubnets:       network.subnets,
-		SecurityGroups:   &[]awsec2.ISecurityGroup{network.function},
+		// Only subnetIds can choose public ones. That the function reaches nothing
+		// outside from there is as it should be.
+		AllowPublicSubnet: jsii.Bool(true),
+		SecurityGroups:    &[]awsec2.ISecurityGroup{network.function},
 		// A run that comes late is the next minute's, and one that failed is made
 		// good by the next: nothing is gained by trying again.
 		MaxEventAge:   awscdk.Duration_Minutes(jsii.Number(1)),
 		RetryAttempts: jsii.Number(0),
 	}
-	if c.ReservedConcurrency > 0 {
-		props.ReservedConcurrentExecutions = jsii.Number(float64(c.ReservedConcurrency))
+	if n := c.concurrency(); n > 0 {
+		props.ReservedConcurrentExecutions = jsii.Number(float64(n))
 	}
 	if c.XRay {
 		props.Tracing = awslambda.Tracing_ACTIVE

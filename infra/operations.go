@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"presence"
+	"presence/internal/config"
 	"presence/internal/metrics"
 	"presence/resolvers"
 )
@@ -25,14 +27,16 @@ type alarm struct {
 	name, description string
 	metric            awscloudwatch.IMetric
 	// above is the value that is still fine.
-	above   float64
-	minutes float64
+	above float64
+	// minutes are how many are looked at, and breaching in how many of them the
+	// metric must be above; zero means all. Some metrics miss a minute now and then.
+	minutes, breaching float64
 	// missing says what no data means; nothing to worry about unless set.
 	missing awscloudwatch.TreatMissingData
 }
 
 // newOperations adds the alarms and the dashboard.
-func newOperations(stack awscdk.Stack, c Context, api awsappsync.CfnGraphQLApi, function awslambda.Function, letters awssqs.Queue) {
+func newOperations(stack awscdk.Stack, c Context, api awsappsync.CfnGraphQLApi, function awslambda.Function, letters awssqs.Queue, cache []alarm) {
 	lambda := func(name, statistic string) awscloudwatch.IMetric {
 		return metric("AWS/Lambda", name, statistic, map[string]*string{"FunctionName": function.FunctionName()})
 	}
@@ -44,11 +48,11 @@ func newOperations(stack awscdk.Stack, c Context, api awsappsync.CfnGraphQLApi, 
 
 	alarms := []alarm{
 		{
-			name: "Unannounced", metric: own(metrics.OldestUnannounced, "Maximum"), above: 120 * second, minutes: 3,
+			name: "Unannounced", metric: c.own(metrics.OldestUnannounced, "Maximum"), above: 120 * second, breaching: 3, minutes: 5,
 			description: "Subscribers have not been told of a change for two minutes.",
 		},
 		{
-			name: "Sweep", metric: own(metrics.SweepDuration, "Maximum"), above: 10 * second, minutes: 3, missing: awscloudwatch.TreatMissingData_BREACHING,
+			name: "Sweep", metric: c.own(metrics.SweepDuration, "Maximum"), above: 10 * second, minutes: 3, missing: awscloudwatch.TreatMissingData_BREACHING,
 			description: "Nothing sweeps, or a pass takes over ten seconds: nobody goes offline in time.",
 		},
 		{
@@ -56,27 +60,24 @@ func newOperations(stack awscdk.Stack, c Context, api awsappsync.CfnGraphQLApi, 
 			description: "EventBridge could not hand announcements to AppSync.",
 		},
 		{
-			name: "PublishFailures", metric: own(metrics.PublishFailures, "Sum"), minutes: 5,
+			name: "PublishFailures", metric: c.own(metrics.PublishFailures, "Sum"), breaching: 4, minutes: 6,
 			description: "EventBridge has not taken events for five minutes.",
 		},
 		{
-			name: "Unavailable", metric: operations(presence.Unavailable), above: 5, minutes: 3,
+			name: "Unavailable", metric: c.operations(presence.Unavailable), above: 5, breaching: 3, minutes: 5,
 			description: "Callers are told to try again: Redis or EventBridge is out of reach.",
 		},
 		{
-			name: "Internal", metric: operations(presence.Internal), minutes: 1,
-			description: "A defect: the cause is in the function's log.",
-		},
-		{
-			name: "Errors", metric: ratio(lambda("Errors", "Sum"), lambda("Invocations", "Sum")), above: 10, minutes: 5,
-			description: "Over ten percent of the function's runs end in an error, those refused as invalid among them.",
+			// Calls that are refused or told to try again are successes to Lambda.
+			name: "Errors", metric: lambda("Errors", "Sum"), minutes: 1,
+			description: "A run of the function failed: a defect, a crash, the time limit, or a sweep without Redis. The cause is in the function's log.",
 		},
 		{
 			name: "Throttles", metric: lambda("Throttles", "Sum"), minutes: 1,
 			description: "Runs of the function were refused for lack of concurrency.",
 		},
 		{
-			name: "Duration", metric: lambda("Duration", "Maximum"), above: 0.97 * second * functionTimeout.Seconds(), minutes: 3,
+			name: "Duration", metric: lambda("Duration", "Maximum"), above: 0.97 * second * config.FunctionTimeout.Seconds(), breaching: 3, minutes: 5,
 			description: "Runs of the function are about to be cut off by its timeout.",
 		},
 		{
@@ -84,14 +85,23 @@ func newOperations(stack awscdk.Stack, c Context, api awsappsync.CfnGraphQLApi, 
 			description: "One call in a hundred takes over a second.",
 		},
 		{
-			name: "ServerErrors", metric: appSync("5XXError", "Sum"), minutes: 3,
+			name: "ServerErrors", metric: sum(appSync("5XXError", "Sum"), appSync("ConnectServerError", "Sum"), appSync("SubscribeServerError", "Sum")), breaching: 3, minutes: 5,
 			description: "AppSync itself fails.",
+		},
+		{
+			name: "ClientErrors", metric: appSync("4XXError", "Sum"), above: 60, breaching: 3, minutes: 5,
+			description: "AppSync refuses over a request a second: a quota is exceeded, or tokens are not valid.",
+		},
+		{
+			name: "ConnectErrors", metric: sum(appSync("ConnectClientError", "Sum"), appSync("SubscribeClientError", "Sum")), above: 60, breaching: 3, minutes: 5,
+			description: "AppSync refuses over a connection or subscription a second: a quota is exceeded, or tokens are not valid.",
 		},
 		{
 			name: "MessagesHeldUp", metric: sum(appSync("InboundMessageDelayed", "Sum"), appSync("InboundMessageDropped", "Sum")), minutes: 1,
 			description: "AppSync delays or drops what subscribers should get: a quota is exceeded.",
 		},
 	}
+	alarms = append(alarms, cache...)
 	dashboard := awscloudwatch.NewDashboard(stack, jsii.String("Dashboard"), &awscloudwatch.DashboardProps{
 		DashboardName: stack.StackName(), DefaultInterval: awscdk.Duration_Hours(jsii.Number(3)),
 	})
@@ -100,16 +110,16 @@ func newOperations(stack awscdk.Stack, c Context, api awsappsync.CfnGraphQLApi, 
 	}))
 	for _, row := range [][]awscloudwatch.IWidget{
 		{
-			graph("People", own(metrics.OnlineUsers, "Maximum"), appSync("ActiveConnections", "Sum"), appSync("ActiveSubscriptions", "Sum")),
-			graph("Changes by reason", search(metrics.Transitions, "Sum")),
-			graph("Announcing", own(metrics.Due, "Sum"), own(metrics.Announced, "Sum"), own(metrics.Unannounced, "Maximum"), own(metrics.PublishFailures, "Sum"), letter),
+			graph("People", c.own(metrics.OnlineUsers, "Maximum"), appSync("ActiveConnections", "Sum"), appSync("ActiveSubscriptions", "Sum")),
+			graph("Changes by reason", c.search(metrics.Transitions, "Sum")),
+			graph("Announcing", c.own(metrics.Due, "Sum"), c.own(metrics.Announced, "Sum"), c.own(metrics.Unannounced, "Maximum"), c.own(metrics.PublishFailures, "Sum"), letter),
 		}, {
-			graph("Operations by field and result", search(metrics.Operations, "Sum")),
-			graph("Handler latency, p99", search(metrics.Latency, "p99")),
+			graph("Operations by field and result", c.search(metrics.Operations, "Sum")),
+			graph("Handler latency, p99", c.search(metrics.Latency, "p99")),
 			graph("API latency", appSync("Latency", "p50"), appSync("Latency", "p99")),
 		}, {
-			graph("Oldest unannounced change", own(metrics.OldestUnannounced, "Maximum")),
-			graph("Sweep", own(metrics.SweepDuration, "p99"), own(metrics.SweepLag, "Maximum")),
+			graph("Oldest unannounced change", c.own(metrics.OldestUnannounced, "Maximum")),
+			graph("Sweep", c.own(metrics.SweepDuration, "p99"), c.own(metrics.SweepLag, "Maximum")),
 			graph("Messages to subscribers", appSync("OutboundMessages", "Sum"), appSync("InboundMessageDelayed", "Sum"), appSync("InboundMessageDropped", "Sum")),
 		}, {
 			graph("Function", lambda("Invocations", "Sum"), lambda("Errors", "Sum"), lambda("Throttles", "Sum")),
@@ -137,6 +147,9 @@ func newAlarms(stack awscdk.Stack, c Context, alarms []alarm) *[]interfacesawscl
 			EvaluationPeriods:  jsii.Number(a.minutes),
 			TreatMissingData:   awscloudwatch.TreatMissingData_NOT_BREACHING,
 		}
+		if a.breaching > 0 {
+			props.DatapointsToAlarm = jsii.Number(a.breaching)
+		}
 		if a.missing != "" {
 			props.TreatMissingData = a.missing
 		}
@@ -160,33 +173,46 @@ func metric(namespace, name, statistic string, dimensions map[string]*string) aw
 
 func minute() awscdk.Duration { return awscdk.Duration_Minutes(jsii.Number(1)) }
 
+// metricsNamespace is where the function puts its metrics. Each deployment has its
+// own, or one would hide what is wrong with the other.
+func (c Context) metricsNamespace() string { return metrics.Namespace + "/" + c.Name }
+
 // own returns one of the handler's metrics that have no dimensions.
-func own(m metrics.Metric, statistic string) awscloudwatch.IMetric {
-	return metric(metrics.Namespace, m.Name, statistic, nil)
+func (c Context) own(m metrics.Metric, statistic string) awscloudwatch.IMetric {
+	return metric(c.metricsNamespace(), m.Name, statistic, nil)
 }
 
 // search returns all there is of one of the handler's metrics that have
 // dimensions. Dashboards take searches; alarms do not.
-func search(m metrics.Metric, statistic string) awscloudwatch.IMetric {
+func (c Context) search(m metrics.Metric, statistic string) awscloudwatch.IMetric {
 	return awscloudwatch.NewMathExpression(&awscloudwatch.MathExpressionProps{
-		Expression: jsii.String(fmt.Sprintf(`SEARCH('{%s,%s} MetricName="%s"', '%s')`, metrics.Namespace, strings.Join(m.Dimensions, ","), m.Name, statistic)),
+		Expression: jsii.String(fmt.Sprintf(`SEARCH('{"%s",%s} MetricName="%s"', '%s')`, c.metricsNamespace(), strings.Join(m.Dimensions, ","), m.Name, statistic)),
 		Label:      jsii.String(""),
 		Period:     minute(),
 	})
 }
 
-// operations returns how many operations had a result, over all fields.
-func operations(result presence.Code) awscloudwatch.IMetric {
+// operations returns how many operations had a result, over all fields. An alarm
+// can name no result for all fields at once, because it takes no search.
+func (c Context) operations(result presence.Code) awscloudwatch.IMetric {
 	m := metrics.Operations
-	seen := map[string]bool{}
 	var terms []awscloudwatch.IMetric
-	for _, f := range resolvers.Fields() {
-		if !seen[f.Name] {
-			seen[f.Name] = true
-			terms = append(terms, metric(metrics.Namespace, m.Name, "Sum", map[string]*string{m.Dimensions[0]: &f.Name, m.Dimensions[1]: jsii.String(string(result))}))
-		}
+	for _, name := range fieldNames() {
+		terms = append(terms, metric(c.metricsNamespace(), m.Name, "Sum", map[string]*string{m.Dimensions[0]: &name, m.Dimensions[1]: jsii.String(string(result))}))
 	}
 	return sum(terms...)
+}
+
+// fieldNames returns the names of all fields without their types, as metrics
+// have them: a query and a mutation of one name are one.
+func fieldNames() []string {
+	var names []string
+	for _, f := range resolvers.Fields() {
+		_, name, _ := strings.Cut(f, ".")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func sum(terms ...awscloudwatch.IMetric) awscloudwatch.IMetric {
@@ -201,10 +227,16 @@ func sum(terms ...awscloudwatch.IMetric) awscloudwatch.IMetric {
 	})
 }
 
-// ratio returns part as percent of whole.
-func ratio(part, whole awscloudwatch.IMetric) awscloudwatch.IMetric {
+// maximum returns the greatest of the terms.
+func maximum(terms ...awscloudwatch.IMetric) awscloudwatch.IMetric {
+	using := map[string]awscloudwatch.IMetric{}
+	ids := make([]string, len(terms))
+	for i, term := range terms {
+		ids[i] = fmt.Sprintf("m%d", i)
+		using[ids[i]] = term
+	}
 	return awscloudwatch.NewMathExpression(&awscloudwatch.MathExpressionProps{
-		Expression: jsii.String("100 * part / whole"), UsingMetrics: &map[string]awscloudwatch.IMetric{"part": part, "whole": whole}, Period: minute(),
+		Expression: jsii.String("MAX([" + strings.Join(ids, ", ") + "])"), UsingMetrics: &using, Period: minute(),
 	})
 }
 

@@ -2,6 +2,7 @@ package infra_test
 
 import (
 	"context"
+	"crypto/rand"
 	"net/url"
 	"strings"
 	"testing"
@@ -108,11 +109,12 @@ func conform(t *testing.T, where config.Redis) {
 	timing := presence.Timing{Heartbeat: 200 * time.Millisecond, Timeout: 600 * time.Millisecond, Retention: 1500 * time.Millisecond}
 	const lease = 150 * time.Millisecond
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: where, Shards: 4, Prefix: "presence" + t.Name(), Lease: lease})
+		store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: where, Shards: 4, Prefix: "presence" + rand.Text(), Lease: lease})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { store.Close() })
-		return presencetest.Backend{Store: store, Timing: timing, Lease: lease, Advance: testenv.Pause}
+		clock := testenv.ClockOf(t, where.RedisURL)
+		return presencetest.Backend{Store: store, Timing: timing, Lease: lease, Advance: clock.Advance, Now: clock.Now}
 	})
 }

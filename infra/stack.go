@@ -3,37 +3,34 @@
 package infra
 
 import (
-	"context"
-	"os"
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 	"github.com/cdklabs/cdk-nag-go/cdknag/v2"
 
 	"presence"
+	"presence/internal/sdl"
 )
 
-// NewStack adds the stack to app, and the checks of cdk-nag to the stack. It
-// builds the function on the way.
-func NewStack(ctx context.Context, app awscdk.App, c Context) (awscdk.Stack, error) {
-	schema, err := Schema(presence.Schema)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "presence-")
-	if err != nil {
-		return nil, err
-	}
-	// The CDK has its copy by then. What can not be removed is left in the
-	// system's folder for such things.
-	defer func() { _ = os.RemoveAll(dir) }()
-	zip, err := buildFunction(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
+// Options are what a deployment is made of beside its [Context].
+type Options struct {
+	// Function is the path of the function's deployment package: see
+	// [BuildFunction].
+	Function string
+	// Account and Region are where the stack goes. Only a stack with a vpcId needs
+	// them; any other is the same for all, and is synthesized without credentials.
+	Account, Region string
+}
 
+// NewStack adds the stack to app, and the checks of cdk-nag to the stack.
+func NewStack(app awscdk.App, c Context, opts Options) (awscdk.Stack, error) {
+	schema, err := sdl.Print(presence.Schema)
+	if err != nil {
+		return nil, err
+	}
 	props := &awscdk.StackProps{
 		StackName:             &c.Name,
 		Description:           jsii.String("Presence API: who is online, and on which page"),
@@ -41,25 +38,25 @@ func NewStack(ctx context.Context, app awscdk.App, c Context) (awscdk.Stack, err
 		Tags:                  &map[string]*string{"application": jsii.String("presence"), "name": &c.Name, "stage": &c.Stage},
 	}
 	if c.VPCID != "" {
-		// Only a stack of a known account and region can look things up; any other
-		// is the same for all, and is synthesized without credentials.
-		account, region := os.Getenv("CDK_DEFAULT_ACCOUNT"), os.Getenv("CDK_DEFAULT_REGION")
-		if account == "" || region == "" {
+		if opts.Account == "" || opts.Region == "" {
 			return nil, presence.Errorf(presence.InvalidArgument, "vpcId is looked up in an account: give cdk credentials and a region.")
 		}
-		props.Env = &awscdk.Environment{Account: &account, Region: &region}
+		props.Env = &awscdk.Environment{Account: &opts.Account, Region: &opts.Region}
 	}
 	stack := awscdk.NewStack(app, &c.Name, props)
 
-	network := newNetwork(stack, c)
+	network, err := newNetwork(stack, c)
+	if err != nil {
+		return nil, err
+	}
 	store := newStore(stack, c, network)
 	bus := newBus(stack, c)
-	function := newFunction(stack, c, zip, network, store, bus)
+	function := newFunction(stack, c, opts.Function, network, store, bus)
 	users := newUsers(stack, c)
 	api := newAPI(stack, c, schema, users, function)
 	letters := newAnnouncements(stack, bus, api)
 	newSchedule(stack, function)
-	newOperations(stack, c, api, function, letters)
+	newOperations(stack, c, api, function, letters, store.alarms)
 
 	output := func(name, description string, value *string) {
 		awscdk.NewCfnOutput(stack, &name, &awscdk.CfnOutputProps{Description: &description, Value: value})
@@ -75,6 +72,14 @@ func NewStack(ctx context.Context, app awscdk.App, c Context) (awscdk.Stack, err
 
 	awscdk.Aspects_Of(stack).Add(cdknag.NewAwsSolutionsChecks(&cdknag.NagPackProps{Verbose: jsii.Bool(true)}), nil)
 	return stack, nil
+}
+
+// servicePrincipal returns a service, acting for this account alone: one that is
+// tricked into acting for another account cannot assume the role.
+func servicePrincipal(stack awscdk.Stack, service string) awsiam.IPrincipal {
+	return awsiam.NewServicePrincipal(&service, &awsiam.ServicePrincipalOpts{
+		Conditions: &map[string]any{"StringEquals": map[string]any{"aws:SourceAccount": stack.Account()}},
+	})
 }
 
 // removalPolicy says what becomes of data when its resource goes.

@@ -2,6 +2,7 @@ package infra_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,9 +15,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
-	"presence/infra"
+	"presence/internal/announce"
 	"presence/internal/config"
 	"presence/internal/metrics"
+	"presence/internal/sdl"
 	"presence/resolvers"
 )
 
@@ -38,8 +40,8 @@ func equal[T any](t *testing.T, what string, got any, want T) {
 	}
 }
 
-// Every Query and Mutation field of the schema has a direct resolver: one with
-// neither template nor code.
+// Every field of Query, Mutation and Subscription has a resolver. It runs the
+// code that the local AppSync runs, and calls the function.
 func TestResolvers(t *testing.T) {
 	each(t, func(t *testing.T, _ string, tm template) {
 		source := tm.one(t, "AWS::AppSync::DataSource")
@@ -47,17 +49,25 @@ func TestResolvers(t *testing.T) {
 		if !tm.refersTo(source.prop("LambdaConfig", "LambdaFunctionArn"), tm.one(t, "AWS::Lambda::Function"), "Arn") {
 			t.Error("the data source is not the function")
 		}
-		var got []resolvers.Field
+		api, schema := tm.one(t, "AWS::AppSync::GraphQLApi"), tm.one(t, "AWS::AppSync::GraphQLSchema")
+		var got []string
 		for _, r := range tm.all("AWS::AppSync::Resolver") {
-			got = append(got, resolvers.Field{Type: r.prop("TypeName").(string), Name: r.prop("FieldName").(string)})
-			if !tm.refersTo(r.prop("DataSourceName"), source, "Name") {
-				t.Errorf("%s.%s has another data source", r.prop("TypeName"), r.prop("FieldName"))
+			field := r.prop("TypeName").(string) + "." + r.prop("FieldName").(string)
+			got = append(got, field)
+			if !tm.refersTo(r.prop("ApiId"), api, "ApiId") || !tm.refersTo(r.prop("DataSourceName"), source, "Name") {
+				t.Errorf("%s has another API or data source", field)
 			}
-			equal(t, "properties", slices.Sorted(maps.Keys(r.Properties)), []string{"ApiId", "DataSourceName", "FieldName", "TypeName"})
+			equal(t, field+"'s kind", r.prop("Kind"), "UNIT")
+			equal(t, field+"'s code", r.prop("Code"), resolvers.JS)
+			equal(t, field+"'s runtime", r.prop("Runtime"), map[string]any{"Name": "APPSYNC_JS", "RuntimeVersion": "1.0.0"})
+			if !slices.ContainsFunc(r.DependsOn, func(id string) bool { return tm.Resources[id] == schema }) {
+				t.Errorf("%s may be created before the schema", field)
+			}
+			// A property that is not checked above, such as a mapping template, would
+			// change what the resolver does.
+			equal(t, field+"'s properties", slices.Sorted(maps.Keys(r.Properties)), []string{"ApiId", "Code", "DataSourceName", "FieldName", "Kind", "Runtime", "TypeName"})
 		}
-		slices.SortFunc(got, func(a, b resolvers.Field) int {
-			return strings.Compare(a.Type+"."+a.Name, b.Type+"."+b.Name)
-		})
+		slices.Sort(got)
 		equal(t, "fields", got, resolvers.Fields())
 	})
 }
@@ -76,8 +86,10 @@ func TestAPI(t *testing.T) {
 			equal(t, "field logs", api.prop("LogConfig", "FieldLogLevel"), "ERROR")
 		}
 		equal(t, "x-ray", api.prop("XrayEnabled"), variant == "production-nodes")
+		// The resolvers need nothing from the API's environment.
+		equal(t, "environment", api.prop("EnvironmentVariables"), any(nil))
 
-		schema, err := infra.Schema(presence.Schema)
+		schema, err := sdl.Print(presence.Schema)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,6 +114,8 @@ func TestUserPool(t *testing.T) {
 		}
 		equal(t, "clients", tm.text(at(pool, "AppIdClientRegex")), "^(${AWS::Cognito::UserPoolClient})$")
 		equal(t, "secret", client.prop("GenerateSecret"), false)
+		// D10: Essentials, Cognito's default, costs three times as much a user.
+		equal(t, "plan", created.prop("UserPoolTier"), "LITE")
 		equal(t, "sign-up", created.prop("AdminCreateUserConfig", "AllowAdminCreateUserOnly"), true)
 		if variant == "production-nodes" {
 			equal(t, "deletion", []any{created.prop("DeletionProtection"), created.DeletionPolicy}, []any{"ACTIVE", "Retain"})
@@ -116,7 +130,7 @@ func TestFunction(t *testing.T) {
 		function := tm.one(t, "AWS::Lambda::Function")
 		equal(t, "runtime", function.prop("Runtime"), "provided.al2023")
 		equal(t, "architecture", function.prop("Architectures"), []any{"arm64"})
-		equal(t, "timeout", function.prop("Timeout"), 80.0)
+		equal(t, "timeout", function.prop("Timeout"), config.FunctionTimeout.Seconds())
 		equal(t, "subnets", len(function.prop("VpcConfig", "SubnetIds").([]any)), 2)
 		if variant == "production-nodes" {
 			equal(t, "concurrency", function.prop("ReservedConcurrentExecutions"), 50.0)
@@ -149,7 +163,7 @@ func TestFunction(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	defaults := config.Config{
 		Timing: presence.Timing{Heartbeat: 30 * time.Second, Timeout: 75 * time.Second, Retention: 720 * time.Hour},
-		Shards: 16, SweepFor: time.Minute, EventBus: "${AWS::Events::EventBus}",
+		Shards: 16, SweepFor: time.Minute, EventBus: "${AWS::Events::EventBus}", MetricsNamespace: "Presence/presence",
 	}
 	serverless := config.Redis{
 		RedisURL:     "rediss://${AWS::ElastiCache::ServerlessCache.Endpoint.Address}:${AWS::ElastiCache::ServerlessCache.Endpoint.Port}",
@@ -161,6 +175,7 @@ func TestEnvironment(t *testing.T) {
 		case "production-nodes":
 			want.Timing = presence.Timing{Heartbeat: time.Minute, Timeout: 210 * time.Second, Retention: 48 * time.Hour}
 			want.Shards, want.SweepFor = 32, 0
+			want.MetricsNamespace = "Presence/presence-live"
 			want.Redis = config.Redis{
 				RedisURL:     "rediss://${AWS::ElastiCache::ReplicationGroup.PrimaryEndPoint.Address}:${AWS::ElastiCache::ReplicationGroup.PrimaryEndPoint.Port}",
 				RedisIAMUser: "presence-live", RedisIAMCache: "presence-live",
@@ -170,6 +185,9 @@ func TestEnvironment(t *testing.T) {
 				RedisURL:       "rediss://presence:{{resolve:secretsmanager:redis:SecretString:password}}@redis.example:6390",
 				StatusRedisURL: "redis://pages.example", RedisCluster: true,
 			}
+		case "existing-vpc":
+			want.Redis = serverless
+			want.RedisIAMCache = tm.one(t, "AWS::ElastiCache::ServerlessCache").prop("ServerlessCacheName").(string)
 		default:
 			want.Redis = serverless
 		}
@@ -201,10 +219,14 @@ func TestNetwork(t *testing.T) {
 		for _, typ := range []string{"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::VPCGatewayAttachment", "AWS::EC2::EIP", "AWS::EC2::Route"} {
 			equal(t, typ, len(tm.all(typ)), 0)
 		}
-		if variant == "existing-vpc" {
+		switch subnets := tm.one(t, "AWS::Lambda::Function").prop("VpcConfig", "SubnetIds"); variant {
+		case "existing-vpc":
 			equal(t, "VPCs", len(tm.all("AWS::EC2::VPC")), 0)
-			equal(t, "subnets", tm.one(t, "AWS::Lambda::Function").prop("VpcConfig", "SubnetIds"), []any{"subnet-a", "subnet-b"})
-		} else {
+			equal(t, "subnets", subnets, []any{"subnet-isolateda1", "subnet-isolatedb1"})
+		case "external-redis":
+			equal(t, "VPCs", len(tm.all("AWS::EC2::VPC")), 0)
+			equal(t, "subnets", subnets, []any{"subnet-privatea1", "subnet-privateb1"})
+		default:
 			subnets := tm.all("AWS::EC2::Subnet")
 			equal(t, "subnets", len(subnets), 2)
 			for _, s := range subnets {
@@ -246,6 +268,44 @@ func TestNetwork(t *testing.T) {
 			equal(t, "inline egress", at(group.prop("SecurityGroupEgress"), 0, "CidrIp"), "127.0.0.1/32")
 			equal(t, "inline egress rules", len(group.prop("SecurityGroupEgress").([]any)), 1)
 		}
+	})
+}
+
+// D11: what one user can use up, and what that can cost, is bounded.
+func TestBounds(t *testing.T) {
+	concurrency := map[string]any{"production-nodes": 50.0, "production": 100.0}
+	check := func(t *testing.T, variant string, tm template) {
+		equal(t, "fields a request", tm.one(t, "AWS::AppSync::GraphQLApi").prop("ResolverCountLimit"), 20.0)
+		equal(t, "concurrency", tm.one(t, "AWS::Lambda::Function").prop("ReservedConcurrentExecutions"), concurrency[variant])
+		for _, cache := range tm.all("AWS::ElastiCache::ServerlessCache") {
+			equal(t, "cache", cache.prop("CacheUsageLimits"), map[string]any{
+				"DataStorage": map[string]any{"Maximum": 5.0, "Unit": "GB"}, "ECPUPerSecond": map[string]any{"Maximum": 30_000.0},
+			})
+		}
+	}
+	t.Run("production", func(t *testing.T) {
+		t.Parallel()
+		check(t, "production", synthesized(t, "production").template)
+	})
+	each(t, check)
+}
+
+// D11: a service assumes a role for this account alone.
+func TestTrust(t *testing.T) {
+	each(t, func(t *testing.T, _ string, tm template) {
+		services := map[string]int{}
+		for _, role := range tm.all("AWS::IAM::Role") {
+			statement := role.prop("AssumeRolePolicyDocument", "Statement", 0)
+			service := tm.text(at(statement, "Principal", "Service"))
+			services[service]++
+			if service == "lambda.amazonaws.com" {
+				continue // A function's role must be in the function's own account.
+			}
+			if source := tm.text(at(statement, "Condition", "StringEquals", "aws:SourceAccount")); source != "${AWS::AccountId}" && source != account {
+				t.Errorf("%s assumes a role for %q", service, source)
+			}
+		}
+		equal(t, "services", services, map[string]int{"lambda.amazonaws.com": 1, "appsync.amazonaws.com": 2, "events.amazonaws.com": len(announce.Rules())})
 	})
 }
 
@@ -318,6 +378,30 @@ func TestRedis(t *testing.T) {
 	})
 }
 
+// D1: any setting can be changed later. CloudFormation refuses an update that
+// turns a resource into one of another type, so between no two variants does a
+// logical id change its type.
+func TestLogicalIDs(t *testing.T) {
+	t.Parallel()
+	types := map[string]map[string][]string{} // The variants, by id and type.
+	for variant := range assemblies {
+		for id, r := range synthesized(t, variant).template.Resources {
+			if types[id] == nil {
+				types[id] = map[string][]string{}
+			}
+			types[id][r.Type] = append(types[id][r.Type], variant)
+		}
+	}
+	for id, of := range types {
+		if len(of) > 1 {
+			t.Errorf("%s changes its type: %v", id, of)
+		}
+	}
+	if len(types) < 50 {
+		t.Errorf("only %d ids were looked at", len(types))
+	}
+}
+
 // The rules are those the local EventBridge runs: same pattern, same operation,
 // same input.
 func TestAnnouncements(t *testing.T) {
@@ -331,10 +415,10 @@ func TestAnnouncements(t *testing.T) {
 				rules[string(b)] = r
 			}
 		}
-		equal(t, "rules on the bus", len(rules), len(presence.Announcements()))
-		for _, a := range presence.Announcements() {
+		equal(t, "rules on the bus", len(rules), len(announce.Rules()))
+		for _, want := range announce.Rules() {
 			var pattern any
-			if err := json.Unmarshal([]byte(a.EventPattern()), &pattern); err != nil {
+			if err := json.Unmarshal([]byte(want.Pattern()), &pattern); err != nil {
 				t.Fatal(err)
 			}
 			b, _ := json.Marshal(pattern)
@@ -348,12 +432,12 @@ func TestAnnouncements(t *testing.T) {
 			if !tm.refersTo(at(target, "Arn"), api, "GraphQLEndpointArn") {
 				t.Error("the target is not the API")
 			}
-			equal(t, "operation", at(target, "AppSyncParameters", "GraphQLOperation"), a.Operation())
+			equal(t, "operation", at(target, "AppSyncParameters", "GraphQLOperation"), want.Operation())
 			paths := map[string]any{}
-			for name, path := range a.InputPaths() {
+			for name, path := range want.InputPaths() {
 				paths[name] = path
 			}
-			equal(t, "input", at(target, "InputTransformer"), map[string]any{"InputPathsMap": paths, "InputTemplate": a.InputTemplate()})
+			equal(t, "input", at(target, "InputTransformer"), map[string]any{"InputPathsMap": paths, "InputTemplate": want.InputTemplate()})
 			equal(t, "age", at(target, "RetryPolicy", "MaximumEventAgeInSeconds"), 60.0)
 			if !tm.refersTo(at(target, "DeadLetterConfig", "Arn"), letters, "Arn") {
 				t.Error("no dead letters")
@@ -361,14 +445,14 @@ func TestAnnouncements(t *testing.T) {
 
 			role, _ := tm.target(at(target, "RoleArn"))
 			equal(t, "trusted", at(role.prop("AssumeRolePolicyDocument"), "Statement", 0, "Principal"), map[string]any{"Service": "events.amazonaws.com"})
-			equal(t, "role", tm.statements(role), []statement{{"appsync:GraphQL", "${AWS::AppSync::GraphQLApi.Arn}/types/Mutation/fields/" + a.Field}})
+			equal(t, "role", tm.statements(role), []statement{{"appsync:GraphQL", "${AWS::AppSync::GraphQLApi.Arn}/types/Mutation/fields/" + want.Field}})
 
 			var allowed bool
 			for _, s := range tm.one(t, "AWS::SQS::QueuePolicy").prop("PolicyDocument", "Statement").([]any) {
 				allowed = allowed || at(s, "Effect") == "Allow" && tm.refersTo(at(s, "Condition", "ArnEquals", "aws:SourceArn"), rule, "Arn")
 			}
 			if !allowed {
-				t.Errorf("the rule for %s may not send dead letters", a.Field)
+				t.Errorf("the rule for %s may not send dead letters", want.Field)
 			}
 		}
 	})
@@ -441,7 +525,7 @@ func (tm template) statements(role *resource) []statement {
 func TestRoles(t *testing.T) {
 	each(t, func(t *testing.T, variant string, tm template) {
 		region, account := "${AWS::Region}", "${AWS::AccountId}"
-		if variant == "existing-vpc" {
+		if variants[variant]["vpcId"] != nil {
 			region, account = "eu-central-1", "123456789012"
 		}
 		interfaces := "arn:${AWS::Partition}:ec2:" + region + ":" + account + ":*/*"
@@ -475,7 +559,7 @@ func TestRoles(t *testing.T) {
 		equal(t, "API's logs", tm.statements(role(tm.one(t, "AWS::AppSync::GraphQLApi").prop("LogConfig", "CloudWatchLogsRoleArn"))),
 			[]statement{{"logs:CreateLogStream", "${AWS::Logs::LogGroup.Arn}"}, {"logs:PutLogEvents", "${AWS::Logs::LogGroup.Arn}"}})
 		// These three, and one a rule, which TestAnnouncements looks at.
-		equal(t, "roles", len(tm.all("AWS::IAM::Role")), 3+len(presence.Announcements()))
+		equal(t, "roles", len(tm.all("AWS::IAM::Role")), 3+len(announce.Rules()))
 		for _, r := range tm.all("AWS::IAM::Role") {
 			equal(t, "managed or inline policies", []any{r.prop("ManagedPolicyArns"), r.prop("Policies")}, []any{nil, nil})
 		}
@@ -483,7 +567,7 @@ func TestRoles(t *testing.T) {
 }
 
 func TestAlarms(t *testing.T) {
-	names := []string{"DeadLetters", "Duration", "Errors", "Internal", "Latency", "MessagesHeldUp", "PublishFailures", "ServerErrors", "Sweep", "Throttles", "Unannounced", "Unavailable"}
+	common := []string{"ClientErrors", "ConnectErrors", "DeadLetters", "Duration", "Errors", "Latency", "MessagesHeldUp", "PublishFailures", "ServerErrors", "Sweep", "Throttles", "Unannounced", "Unavailable"}
 	each(t, func(t *testing.T, variant string, tm template) {
 		var got []string
 		for _, alarm := range tm.all("AWS::CloudWatch::Alarm") {
@@ -506,9 +590,101 @@ func TestAlarms(t *testing.T) {
 			}
 			equal(t, name+" without data", alarm.prop("TreatMissingData"), missing)
 		}
+		// D8: a cache of the stack is watched too.
+		want := map[string][]string{
+			"default": {"CacheLoad", "CacheMemory", "CacheThrottled"}, "existing-vpc": {"CacheLoad", "CacheMemory", "CacheThrottled"},
+			"production-nodes": {"CacheLoad", "CacheMemory"}, "external-redis": nil,
+		}[variant]
 		slices.Sort(got)
-		equal(t, "alarms", got, names)
+		equal(t, "alarms", got, append(want, common...))
 	})
+}
+
+// What Lambda counts as an error is a failure of the function: calls it refuses
+// or asks to try again are successes to Lambda. The second kind has an alarm of
+// its own, over every field, from the function's own count.
+func TestAlarmsOfErrors(t *testing.T) {
+	each(t, func(t *testing.T, _ string, tm template) {
+		for _, alarm := range tm.all("AWS::CloudWatch::Alarm") {
+			switch name := alarm.prop("AlarmName").(string); {
+			case strings.HasSuffix(name, "-Errors"):
+				equal(t, "metric", []any{alarm.prop("Namespace"), alarm.prop("MetricName"), alarm.prop("Statistic")}, []any{"AWS/Lambda", "Errors", "Sum"})
+				equal(t, "threshold", []any{alarm.prop("ComparisonOperator"), alarm.prop("Threshold")}, []any{"GreaterThanThreshold", 0.0})
+			case strings.HasSuffix(name, "-Unavailable"):
+				var got []string
+				for _, m := range alarm.prop("Metrics").([]any) {
+					metric := at(m, "MetricStat", "Metric")
+					if metric == nil {
+						continue // The sum.
+					}
+					equal(t, "metric", at(metric, "MetricName"), metrics.Operations.Name)
+					equal(t, "result", at(metric, "Dimensions", 1), map[string]any{"Name": "Result", "Value": string(presence.Unavailable)})
+					got = append(got, at(metric, "Dimensions", 0, "Value").(string))
+				}
+				var want []string
+				for _, field := range resolvers.Fields() {
+					_, name, _ := strings.Cut(field, ".")
+					want = append(want, name)
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				equal(t, "fields", got, slices.Compact(want))
+				// CloudWatch's quota for an alarm on metric math.
+				if len(got) > 10 {
+					t.Errorf("the alarm is over %d metrics, and CloudWatch takes 10", len(got))
+				}
+			}
+		}
+	})
+}
+
+// D8: where a minute may have no data, or good data in bad times, an alarm looks
+// at more minutes than have to be bad; none can never go off.
+func TestAlarmMinutes(t *testing.T) {
+	each(t, func(t *testing.T, _ string, tm template) {
+		for _, alarm := range tm.all("AWS::CloudWatch::Alarm") {
+			name := alarm.prop("AlarmName").(string)
+			of := alarm.prop("EvaluationPeriods").(float64)
+			breaching, some := alarm.prop("DatapointsToAlarm").(float64)
+			if some && (breaching < 2 || breaching >= of) {
+				t.Errorf("%s goes off at %v of %v minutes", name, breaching, of)
+			}
+			for _, suffix := range []string{"Unannounced", "PublishFailures", "Unavailable", "ClientErrors", "ConnectErrors", "CacheThrottled"} {
+				if strings.HasSuffix(name, "-"+suffix) && !some {
+					t.Errorf("%s needs %v bad minutes in a row", name, of)
+				}
+			}
+		}
+	})
+}
+
+// docs/deploy.md says of every alarm what to do, and what they cost.
+func TestDocumentedAlarms(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(b), "\n## Alarms\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var documented []string
+	for _, row := range regexp.MustCompile(`(?m)^\| (\w+) \| [^|]+ \| [^|]+ \|$`).FindAllStringSubmatch(section, -1) {
+		if row[1] != "alarm" {
+			documented = append(documented, row[1])
+		}
+	}
+	slices.Sort(documented)
+	tm := synthesized(t, "default").template
+	var deployed []string
+	for _, alarm := range tm.all("AWS::CloudWatch::Alarm") {
+		deployed = append(deployed, strings.TrimPrefix(alarm.prop("AlarmName").(string), "presence-"))
+	}
+	slices.Sort(deployed)
+	equal(t, "alarms in docs/deploy.md", documented, deployed)
+	alarms, _ := tm.usedMetrics(t)
+	if price := fmt.Sprintf("| alarms | %d metrics × $0.10 | %.2f |", len(alarms), 0.1*float64(len(alarms))); !strings.Contains(string(b), price) {
+		t.Errorf("docs/deploy.md does not say %q", price)
+	}
 }
 
 // usedMetric is a metric as alarms and dashboard name it.
@@ -547,7 +723,7 @@ func (tm template) usedMetrics(t *testing.T) (alarms, dashboard []usedMetric) {
 	if err := json.Unmarshal([]byte(tm.text(tm.one(t, "AWS::CloudWatch::Dashboard").prop("DashboardBody"))), &body); err != nil {
 		t.Fatal(err)
 	}
-	search := regexp.MustCompile(`^SEARCH\('\{(\w+),([\w,]+)\} MetricName="(\w+)"', '\w+'\)$`)
+	search := regexp.MustCompile(`^SEARCH\('\{"([\w/-]+)",([\w,]+)\} MetricName="(\w+)"', '\w+'\)$`)
 	for _, widget := range body.Widgets {
 		for _, metric := range widget.Properties.Metrics {
 			if expression, ok := at(metric, 0, "expression").(string); ok {
@@ -571,20 +747,24 @@ func (tm template) usedMetrics(t *testing.T) (alarms, dashboard []usedMetric) {
 // awsMetrics are the metrics of AWS that are used, with their dimensions, as the
 // services' pages on monitoring list them.
 var awsMetrics = map[string][]string{
-	"AWS/AppSync GraphQLAPIId": {"4XXError", "5XXError", "ActiveConnections", "ActiveSubscriptions", "InboundMessageDelayed", "InboundMessageDropped", "Latency", "OutboundMessages", "Requests"},
-	"AWS/Lambda FunctionName":  {"ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"},
-	"AWS/SQS QueueName":        {"ApproximateNumberOfMessagesVisible"},
+	"AWS/AppSync GraphQLAPIId":       {"4XXError", "5XXError", "ActiveConnections", "ActiveSubscriptions", "ConnectClientError", "ConnectServerError", "SubscribeClientError", "SubscribeServerError", "InboundMessageDelayed", "InboundMessageDropped", "Latency", "OutboundMessages", "Requests"},
+	"AWS/Lambda FunctionName":        {"ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"},
+	"AWS/ElastiCache clusterId":      {"BytesUsedForCache", "ElastiCacheProcessingUnits", "ThrottledCmds"},
+	"AWS/ElastiCache CacheClusterId": {"DatabaseMemoryUsagePercentage", "EngineCPUUtilization"},
+	"AWS/SQS QueueName":              {"ApproximateNumberOfMessagesVisible"},
 }
 
 // Alarms and dashboard name the handler's metrics as the handler does, with the
-// dimensions it gives them, and the dashboard shows them all.
+// dimensions it gives them, and the dashboard shows them all. D7: each deployment
+// has a namespace of its own, and the function writes to it.
 func TestMetricNames(t *testing.T) {
-	var all []usedMetric
-	for _, m := range metrics.All() {
-		dimensions := slices.Sorted(slices.Values(m.Dimensions))
-		all = append(all, usedMetric{metrics.Namespace, m.Name, strings.Join(dimensions, ",")})
-	}
 	each(t, func(t *testing.T, _ string, tm template) {
+		namespace := tm.environment(t)["PRESENCE_METRICS_NAMESPACE"]
+		var all []usedMetric
+		for _, m := range metrics.All() {
+			dimensions := slices.Sorted(slices.Values(m.Dimensions))
+			all = append(all, usedMetric{namespace, m.Name, strings.Join(dimensions, ",")})
+		}
 		alarms, dashboard := tm.usedMetrics(t)
 		for _, m := range slices.Concat(alarms, dashboard) {
 			if !slices.Contains(all, m) && !slices.Contains(awsMetrics[m.Namespace+" "+m.Dimensions], m.Name) {
@@ -609,8 +789,9 @@ func TestOutputs(t *testing.T) {
 		switch variant {
 		case "external-redis":
 			delete(want, "UserPoolClientId")
+			want["Region"] = region
 		case "existing-vpc":
-			want["UserPoolClientId"], want["Region"] = "client1", "eu-central-1"
+			want["UserPoolClientId"], want["Region"] = "client1", region
 		default:
 			want["UserPoolId"] = "${AWS::Cognito::UserPool}"
 		}

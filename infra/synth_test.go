@@ -1,6 +1,7 @@
 package infra_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,7 +13,18 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+	"github.com/google/go-cmp/cmp"
+
+	"presence/infra"
 	"presence/internal/testenv"
+)
+
+// account and region are where the tests deploy to.
+const (
+	account = "123456789012"
+	region  = "eu-central-1"
 )
 
 // variants are the contexts the tests synthesize, each once.
@@ -27,22 +39,60 @@ var variants = map[string]map[string]any{
 	"external-redis": {
 		"redis": "rediss://presence:{{resolve:secretsmanager:redis:SecretString:password}}@redis.example:6390", "redisCluster": "true",
 		"redisSecurityGroupId": "sg-0123456789abcdef0", "statusRedisUrl": "redis://pages.example",
-		"userPoolId": "eu-central-1_Example",
+		"vpcId": vpcID, "userPoolId": "eu-central-1_Example",
+		vpcLookup: vpc(subnet{"Private", "a", "1"}, subnet{"Private", "b", "1"}),
 	},
 	"existing-vpc": {
-		"vpcId": "vpc-0123456789abcdef0", "userPoolId": "eu-central-1_Example", "userPoolClientIds": "client1,client2",
-		// What cdk would have looked up.
-		"vpc-provider:account=123456789012:filter.vpc-id=vpc-0123456789abcdef0:region=eu-central-1:returnAsymmetricSubnets=true": map[string]any{
-			"vpcId": "vpc-0123456789abcdef0", "vpcCidrBlock": "10.1.0.0/16", "ownerAccountId": "123456789012", "availabilityZones": []string{},
-			"subnetGroups": []any{map[string]any{"name": "Private", "type": "Private", "subnets": []any{
-				map[string]any{"subnetId": "subnet-a", "cidr": "10.1.1.0/24", "availabilityZone": "eu-central-1a", "routeTableId": "rtb-a"},
-				map[string]any{"subnetId": "subnet-b", "cidr": "10.1.2.0/24", "availabilityZone": "eu-central-1b", "routeTableId": "rtb-b"},
-			}}},
-		},
+		"vpcId": vpcID, "userPoolId": "eu-central-1_Example", "userPoolClientIds": "client1,client2",
+		vpcLookup: vpc(subnet{"Isolated", "a", "1"}, subnet{"Isolated", "b", "1"}),
 	},
 }
 
-// scratch holds the app and its assemblies until the tests are over.
+const (
+	vpcID = "vpc-0123456789abcdef0"
+	// vpcLookup is the context key under which cdk keeps what it has looked up.
+	vpcLookup = "vpc-provider:account=" + account + ":filter.vpc-id=" + vpcID + ":region=" + region + ":returnAsymmetricSubnets=true"
+)
+
+// subnet is one of a looked-up VPC: its type, which is Public, Private or
+// Isolated, the letter of its zone, and a number of its own.
+type subnet struct{ typ, zone, number string }
+
+// vpc returns a VPC as cdk would have looked it up.
+func vpc(subnets ...subnet) map[string]any {
+	var groups []any
+	for _, typ := range []string{"Public", "Private", "Isolated"} {
+		var members []any
+		for i, s := range subnets {
+			if s.typ == typ {
+				id := strings.ToLower(typ) + s.zone + s.number
+				members = append(members, map[string]any{
+					"subnetId": "subnet-" + id, "cidr": fmt.Sprintf("10.1.%d.0/24", i), "availabilityZone": region + s.zone, "routeTableId": "rtb-" + id,
+				})
+			}
+		}
+		if members != nil {
+			groups = append(groups, map[string]any{"name": typ, "type": typ, "subnets": members})
+		}
+	}
+	return map[string]any{"vpcId": vpcID, "vpcCidrBlock": "10.1.0.0/16", "ownerAccountId": account, "availabilityZones": []any{}, "subnetGroups": groups}
+}
+
+// changes are contexts a deployment of the default variant may be updated to.
+// Only tests of updates look at them.
+var changes = map[string]map[string]any{
+	"nodes":      {"redis": "nodes", "xray": true, "archiveDays": 7, "reservedConcurrency": 50, "stage": "production"},
+	"production": {"stage": "production"},
+	"zones":      {"zones": "eu-central-1b,eu-central-1c"},
+	"nodes-in-existing-vpc": {
+		"redis": "nodes", "vpcId": vpcID, vpcLookup: vpc(subnet{"Isolated", "a", "1"}, subnet{"Isolated", "b", "1"}),
+	},
+	"other-subnets": {
+		"vpcId": vpcID, vpcLookup: vpc(subnet{"Private", "b", "7"}, subnet{"Private", "c", "7"}),
+	},
+}
+
+// scratch holds the function, the app and the assemblies until the tests are over.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -50,7 +100,9 @@ func TestMain(m *testing.M) {
 	if scratch, err = os.MkdirTemp("", "presence-infra-"); err != nil {
 		panic(err)
 	}
+	os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
 	code := m.Run()
+	jsii.Close()
 	os.RemoveAll(scratch)
 	os.Exit(code)
 }
@@ -61,62 +113,75 @@ func needNode(t *testing.T) {
 	testenv.Require(t, "node", "node")
 }
 
+// function builds the function's deployment package, once.
+var function = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(scratch, "function")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	return infra.BuildFunction(context.Background(), dir)
+})
+
 // assembly is what one synth wrote.
 type assembly struct {
 	dir      string
 	template template
 }
 
-// buildApp builds the CDK app once.
-var buildApp = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(scratch, "app")
-	out, err := exec.Command("go", "build", "-o", path, "./app").CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%w\n%s", err, out)
-	}
-	return path, err
-})
-
-// assemblies are the variants' synths. Each is a process of its own, as under
-// cdk, so they run beside each other.
+// assemblies are the variants' synths, each done once.
 var assemblies = func() map[string]func() (assembly, error) {
 	m := map[string]func() (assembly, error){}
-	for name, context := range variants {
-		m[name] = sync.OnceValues(func() (assembly, error) {
-			dir := filepath.Join(scratch, name)
-			if out, err := synth(dir, context); err != nil {
-				return assembly{}, fmt.Errorf("%w\n%s", err, out)
-			}
-			files, err := filepath.Glob(filepath.Join(dir, "*.template.json"))
-			if err != nil || len(files) != 1 {
-				return assembly{}, fmt.Errorf("%d templates: %w", len(files), err)
-			}
-			b, err := os.ReadFile(files[0])
-			if err != nil {
-				return assembly{}, err
-			}
-			a := assembly{dir: dir}
-			return a, json.Unmarshal(b, &a.template)
-		})
+	all := maps.Clone(variants)
+	maps.Copy(all, changes)
+	for name, context := range all {
+		m[name] = sync.OnceValues(func() (assembly, error) { return synth(filepath.Join(scratch, name), context) })
 	}
 	return m
 }()
 
-// synth runs the app as cdk does and returns what it printed.
-func synth(dir string, context map[string]any) (string, error) {
-	app, err := buildApp()
+// jsiiMutex lets one test at a time use the JavaScript process behind the CDK.
+// There is only one: to start it and load the CDK takes seconds, and each
+// further synth a fraction of one.
+var jsiiMutex sync.Mutex
+
+// synth writes the assembly of a context into dir.
+func synth(dir string, values map[string]any) (_ assembly, err error) {
+	zip, err := function()
 	if err != nil {
-		return "", err
+		return assembly{}, err
 	}
-	values, err := json.Marshal(context)
+	jsiiMutex.Lock()
+	defer jsiiMutex.Unlock()
+	// The CDK panics where JavaScript throws.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	app := awscdk.NewApp(&awscdk.AppProps{AnalyticsReporting: jsii.Bool(false), Outdir: &dir, Context: &values})
+	all, _ := app.Node().GetAllContext(nil).(map[string]any)
+	c, err := infra.ParseContext(all)
 	if err != nil {
-		return "", err
+		return assembly{}, err
 	}
-	cmd := exec.Command(app)
-	cmd.Env = append(os.Environ(), "CDK_OUTDIR="+dir, "CDK_CONTEXT_JSON="+string(values),
-		"CDK_DEFAULT_ACCOUNT=123456789012", "CDK_DEFAULT_REGION=eu-central-1", "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	if _, err := infra.NewStack(app, c, infra.Options{Function: zip, Account: account, Region: region}); err != nil {
+		return assembly{}, err
+	}
+	app.Synth(nil)
+	return readAssembly(dir)
+}
+
+func readAssembly(dir string) (assembly, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.template.json"))
+	if err != nil || len(files) != 1 {
+		return assembly{}, fmt.Errorf("%d templates: %w", len(files), err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		return assembly{}, err
+	}
+	a := assembly{dir: dir}
+	return a, json.Unmarshal(b, &a.template)
 }
 
 // synthesized returns a variant's assembly.
@@ -130,6 +195,25 @@ func synthesized(t *testing.T, variant string) assembly {
 	return a
 }
 
+// cdk runs the app as cdk does and returns what it printed.
+func cdk(t *testing.T, dir string, values map[string]any) (string, error) {
+	t.Helper()
+	needNode(t)
+	app := filepath.Join(t.TempDir(), "app")
+	if out, err := exec.Command("go", "build", "-o", app, "./app").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	text, err := json.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(app)
+	cmd.Env = append(os.Environ(), "CDK_OUTDIR="+dir, "CDK_CONTEXT_JSON="+string(text),
+		"CDK_DEFAULT_ACCOUNT="+account, "CDK_DEFAULT_REGION="+region)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 // template is a CloudFormation template. Tests find resources by type and by
 // what refers to them, never by logical id, which is the CDK's to choose.
 type template struct {
@@ -141,6 +225,7 @@ type resource struct {
 	Type           string
 	Properties     map[string]any
 	DeletionPolicy string
+	DependsOn      []string
 }
 
 // all returns the resources of a type.
@@ -253,12 +338,31 @@ func (tm template) environment(t *testing.T) map[string]string {
 	return vars
 }
 
-// TestRefusesBadContext: the app says what is wrong and fails.
-func TestRefusesBadContext(t *testing.T) {
+// The app, run as cdk runs it, writes what the other tests look at.
+func TestApp(t *testing.T) {
 	t.Parallel()
-	needNode(t)
-	out, err := synth(filepath.Join(scratch, "refused"), map[string]any{"timeuot": "75s"})
+	dir := t.TempDir()
+	const variant = "existing-vpc" // The one that needs all of cdk's environment.
+	if out, err := cdk(t, dir, variants[variant]); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got, err := readAssembly(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(synthesized(t, variant).template, got.template); diff != "" {
+		t.Errorf("-synthesized here +by the app:\n%s", diff)
+	}
+}
+
+// The app says what is wrong with a setting, and fails.
+func TestAppRefuses(t *testing.T) {
+	t.Parallel()
+	out, err := cdk(t, t.TempDir(), map[string]any{"timeuot": "75s"})
 	if err == nil || !strings.Contains(out, `There is no context key "timeuot"`) {
 		t.Errorf("got %v:\n%s", err, out)
+	}
+	if strings.Contains(out, "goroutine") {
+		t.Errorf("a stack trace:\n%s", out)
 	}
 }

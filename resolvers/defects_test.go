@@ -48,7 +48,7 @@ func TestD2SilentResurrection(t *testing.T) {
 	w.bus.take()
 	w.call("alice", "heartbeat", home)
 	events := w.bus.take()
-	if len(events) != 1 || events[0].DetailType() != presence.DetailTypeConnected || events[0].Announced {
+	if len(events) != 1 || events[0].Change != presence.Connected {
 		t.Fatalf("got %v, want a connected to announce", events)
 	}
 	online := w.call("", "connected", `{"userId":"alice"}`)
@@ -94,8 +94,8 @@ func TestD5OneTabCloses(t *testing.T) {
 	w.call("alice", "connect", `{"url":"https://example.com/1","title":"1","sessionId":"1"}`)
 	w.call("alice", "connect", `{"url":"https://example.com/2","title":"2","sessionId":"2"}`)
 	w.bus.take()
-	if got := w.call("alice", "disconnect", `{"sessionId":"1"}`); got != nil {
-		t.Errorf("subscribers are sent %v", got)
+	if got := w.call("alice", "disconnect", `{"sessionId":"1"}`); got.Status != presence.Online {
+		t.Errorf("answers %v", got)
 	}
 	if events := w.bus.take(); len(events) != 0 {
 		t.Errorf("published %v", events)
@@ -164,6 +164,7 @@ func TestD10SideEffectInQuery(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.call("alice", "connect", home)
+	w.call("", "connected", `{"userId":"alice"}`)
 	w.bus.take()
 	for range 5 {
 		w.advance(20 * time.Second)

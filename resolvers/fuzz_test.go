@@ -7,11 +7,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
-	"github.com/aws/aws-lambda-go/lambda/messages"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
@@ -47,6 +48,8 @@ func FuzzHandle(f *testing.F) {
 		"statuses":     `{"userIds":["{}","%s","bystander","bystander"]}`,
 		"connected":    `{"userId":"bystander"}`,
 		"disconnected": `{"userId":"bystander"}`,
+		"onStatus":     `{"userId":"bystander"}`,
+		"onPresence":   `{"watch":{"userIds":["bystander",""]}}`,
 	} {
 		f.Add(field, "alice", []byte(arguments))
 		f.Add(field, bystander, []byte(arguments))
@@ -60,7 +63,7 @@ func FuzzHandle(f *testing.F) {
 	f.Cleanup(func() { store.Close() })
 	come := func(tb testing.TB) presence.State {
 		page := presence.Page{URL: "https://example.com/", Title: "Home"}
-		state, err := store.Touch(tb.Context(), bystander, "tab", page, presence.ReasonConnect)
+		state, err := store.Touch(tb.Context(), presence.Beat{UserID: bystander, SessionID: "tab", Page: page, Reason: presence.ReasonConnect})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -72,23 +75,34 @@ func FuzzHandle(f *testing.F) {
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 
-	f.Fuzz(func(t *testing.T, field, caller string, payload []byte) {
-		if field != "" && json.Valid(payload) {
-			w := &world{t: t}
-			payload = w.payload(caller, field, string(payload), strings.Fields(everything), everything)
+	f.Fuzz(func(t *testing.T, field, caller string, text []byte) {
+		if field != "" && json.Valid(text) && utf8.ValidString(caller) {
+			text = payload(caller, field, string(text))
 		}
-		reply, err := handler.Invoke(t.Context(), payload)
+		reply, err := handler.Invoke(t.Context(), text)
 		if err != nil {
-			refusal, ok := err.(messages.InvokeResponse_Error) //nolint:errorlint // Lambda looks for just that
-			if code := presence.Code(refusal.Type); !ok || code != presence.InvalidArgument && code != presence.Unauthorized || refusal.Message == "" {
-				t.Fatalf("%#v", err)
+			t.Fatal(err)
+		}
+		var a answer
+		if err := json.Unmarshal(reply, &a); err != nil {
+			t.Fatalf("%v: %s", err, reply)
+		}
+		if a.Data != nil { // the schedule is answered null
+			checkPages(t, a.Data)
+		} else if a.Error != nil {
+			code := presence.Code(a.Error.Type)
+			if code != presence.InvalidArgument && code != presence.Unauthorized || a.Error.Message == "" {
+				t.Fatalf("%v", a.Error)
 			}
-		} else {
-			checkPages(t, reply)
 		}
 
-		var event struct{ Identity struct{ Sub string } }
-		if json.Unmarshal(payload, &event) == nil && event.Identity.Sub == bystander {
+		var event struct {
+			Caller struct {
+				ID string `json:"id"`
+			} `json:"caller"`
+		}
+		// What the handler would read of it.
+		if jsonv2.Unmarshal(text, &event, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)) == nil && event.Caller.ID == bystander {
 			want = come(t) // whatever was done, the bystander did it
 		}
 		states, err := store.Status(t.Context(), []string{bystander})

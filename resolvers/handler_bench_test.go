@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"testing"
-	"time"
 
 	"presence"
 	"presence/internal/metrics"
@@ -16,19 +15,20 @@ import (
 // handler's own work.
 type instant struct{ presence.Store }
 
+var pageURL, pageTitle = "https://example.com/welcome", "Welcome"
+
 func (instant) state(userID string) presence.State {
-	url, title := "https://example.com/welcome", "Welcome"
 	return presence.State{Presence: presence.Presence{
-		UserID: userID, Status: presence.Online, URL: &url, Title: &title,
+		UserID: userID, Status: presence.Online, URL: &pageURL, Title: &pageTitle,
 		LastSeen: 1_800_000_000_000, AsOf: 1_800_000_000_000, ExpiresAt: 1_800_000_075_000, HeartbeatIntervalMs: 30_000,
 	}}
 }
 
-func (s instant) Touch(_ context.Context, userID, _ string, _ presence.Page, _ presence.Reason) (presence.State, error) {
-	return s.state(userID), nil
+func (s instant) Touch(_ context.Context, b presence.Beat) (presence.State, error) {
+	return s.state(b.UserID), nil
 }
 
-func (instant) Leave(context.Context, string, string, time.Duration) (presence.State, error) {
+func (instant) Leave(context.Context, presence.Leave) (presence.State, error) {
 	return presence.State{}, nil
 }
 
@@ -44,7 +44,7 @@ func BenchmarkInvoke(b *testing.B) {
 	handler := resolvers.New(resolvers.Options{
 		Timing: timing, Store: instant{}, Publisher: &bus{}, Metrics: metrics.NewEMF(io.Discard, nil),
 	})
-	for _, name := range []string{"connect", "heartbeat", "status", "statuses", "disconnect", "connected"} {
+	for _, name := range []string{"connect", "heartbeat", "status", "statuses", "disconnect", "connected", "on-presence"} {
 		payload, err := os.ReadFile("../testdata/events/" + name + ".json")
 		if err != nil {
 			b.Fatal(err)

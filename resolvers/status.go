@@ -6,34 +6,32 @@ import (
 	"presence"
 )
 
-type one struct {
-	UserID string `json:"userId"`
-}
-
-type many struct {
-	UserIDs []string `json:"userIds"`
-}
+// maxUserIDs is how many users may be asked for at once.
+const maxUserIDs = 100
 
 // status reads one user.
-func (h *Handler) status(ctx context.Context, _ *call, args one) (*presence.Presence, error) {
-	state, err := h.read(ctx, args)
+func (h *Handler) status(ctx context.Context, userID string) (*presence.Presence, error) {
+	if err := presence.CheckUserID(userID); err != nil {
+		return nil, err
+	}
+	states, err := h.Store.Status(ctx, []string{userID})
 	if err != nil {
 		return nil, err
 	}
-	return &state.Presence, nil
+	return &states[0].Presence, nil
 }
 
 // statuses reads users in the order asked.
-func (h *Handler) statuses(ctx context.Context, _ *call, args many) ([]presence.Presence, error) {
-	if len(args.UserIDs) > maxUserIDs {
-		return nil, presence.Errorf(presence.InvalidArgument, "At most %d userIds can be asked for at once; these are %d.", maxUserIDs, len(args.UserIDs))
+func (h *Handler) statuses(ctx context.Context, userIDs []string) ([]presence.Presence, error) {
+	if len(userIDs) > maxUserIDs {
+		return nil, presence.Errorf(presence.InvalidArgument, "At most %d userIds can be asked for at once; these are %d.", maxUserIDs, len(userIDs))
 	}
-	for _, id := range args.UserIDs {
-		if err := checkUserID(id); err != nil {
+	for _, id := range userIDs {
+		if err := presence.CheckUserID(id); err != nil {
 			return nil, err
 		}
 	}
-	states, err := h.Store.Status(ctx, args.UserIDs)
+	states, err := h.Store.Status(ctx, userIDs)
 	if err != nil {
 		return nil, err
 	}
@@ -42,15 +40,4 @@ func (h *Handler) statuses(ctx context.Context, _ *call, args many) ([]presence.
 		all[i] = states[i].Presence
 	}
 	return all, nil
-}
-
-func (h *Handler) read(ctx context.Context, args one) (presence.State, error) {
-	if err := checkUserID(args.UserID); err != nil {
-		return presence.State{}, err
-	}
-	states, err := h.Store.Status(ctx, []string{args.UserID})
-	if err != nil {
-		return presence.State{}, err
-	}
-	return states[0], nil
 }

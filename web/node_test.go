@@ -14,9 +14,10 @@ import (
 	"presence/internal/testenv"
 )
 
-// What is tested here takes the command that a user runs as the server, and
-// mostly Node. What Node needs is installed on the way, as the lock files say.
-// The client library's own tests are npm's to run.
+// These tests run the command that a user runs as the server, and mostly Node.
+// Where PRESENCE_TEST_REQUIRE has node they install the packages that the lock
+// files name; otherwise they are skipped unless npm ci has been run. The client
+// library's own tests are run by npm test.
 
 // The pages, in a real browser.
 func TestBrowser(t *testing.T) {
@@ -73,31 +74,34 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// install makes a folder's node_modules what its lock file says.
-func install(dir string) ([]byte, error) {
-	installing.Lock()
-	defer installing.Unlock()
+// installed reports whether npm ci has been run in a folder since its lock file
+// changed.
+func installed(dir string) bool {
 	lock, err := os.Stat(filepath.Join(dir, "package-lock.json"))
 	if err != nil {
-		return nil, err
+		return false
 	}
-	installed, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json"))
-	if err == nil && installed.ModTime().After(lock.ModTime()) {
-		return nil, nil
-	}
-	ci := exec.Command("npm", "ci", "--no-audit", "--no-fund")
-	ci.Dir = dir
-	return ci.CombinedOutput()
+	done, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json"))
+	return err == nil && !done.ModTime().Before(lock.ModTime())
 }
 
-// packages installs what a folder needs. Where that cannot be had the test is
-// skipped, as if Node were missing.
+// packages skips the test where a folder's packages are not installed. If Node
+// is required it installs them, and fails the test where it cannot.
 func packages(t *testing.T, dir string) {
 	t.Helper()
 	testenv.Require(t, "node", "node")
 	testenv.Require(t, "node", "npm")
-	if out, err := install(dir); err != nil {
-		testenv.Missing(t, "node", "npm ci: "+err.Error()+"\n"+string(out))
+	installing.Lock()
+	defer installing.Unlock()
+	if !installed(dir) {
+		if !testenv.Required("node") {
+			t.Skipf("the packages of web/%s are not installed: run npm ci there, or set PRESENCE_TEST_REQUIRE=node", filepath.ToSlash(dir))
+		}
+		ci := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
+		ci.Dir = dir
+		if out, err := ci.CombinedOutput(); err != nil {
+			t.Fatalf("npm ci in web/%s: %v\n%s", dir, err, out)
+		}
 	}
 	touchSources(t)
 }

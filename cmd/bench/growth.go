@@ -33,7 +33,7 @@ func (b *bench) grow(ctx context.Context, cluster bool) error {
 			return err
 		}
 		filled = users
-		r, err := w.race(ctx, b, callers, w.invoke(users, "Mutation", "heartbeat", visit(page)), w.leastHeartbeat(users))
+		r, err := w.race(ctx, b, callers, w.invoke(users, "Mutation.heartbeat", visit(page)), w.leastHeartbeat(users))
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func measureLambda(ctx context.Context, b *bench) error {
 	if err := w.fill(ctx, 0, users, page, noSession); err != nil {
 		return err
 	}
-	head, tail := event("Mutation", "heartbeat", visit(page))
+	head, tail := event("Mutation.heartbeat", visit(page))
 	// Of many users: one cannot beat so often that his asOf runs ahead of the time.
 	payload := func() []byte { return []byte(head + userID(rand.IntN(users)) + tail) }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"presence"
+	"presence/internal/redisstore"
 	"presence/internal/testenv"
 )
 
@@ -69,8 +70,8 @@ func (b *bench) userMemory(ctx context.Context, users int, session func(int) str
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, tag := range tags {
-		n, err := w.raw.MemoryUsage(ctx, tag+":online", 0).Result()
+	for _, shard := range keys.Shards() {
+		n, err := w.raw.MemoryUsage(ctx, shard.Online, 0).Result()
 		if err != nil {
 			return 0, 0, err
 		}
@@ -99,7 +100,7 @@ func (b *bench) sampleMemory(ctx context.Context, users int, page presence.Page)
 			for n := from; n < from+batch; n++ {
 				p.ZAdd(ctx, "presence", redis.Z{Score: float64(time.Now().UnixMilli()), Member: userID(n)})
 				if page.URL != "" {
-					p.Set(ctx, userID(n), pageText(page), time.Hour)
+					p.Set(ctx, userID(n), redisstore.PageText("", page), time.Hour)
 				}
 			}
 			return nil

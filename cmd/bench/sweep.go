@@ -76,7 +76,7 @@ func (w *world) sweepDue(ctx context.Context, b *bench, online, due int) error {
 		return err
 	}
 	const beating = 8
-	heartbeat := w.invoke(online, "Mutation", "heartbeat", visit(page))
+	heartbeat := w.invoke(online, "Mutation.heartbeat", visit(page))
 	calm, err := load(ctx, beating, pick(b, 5*time.Second, 500*time.Millisecond), heartbeat)
 	if err != nil {
 		return err
@@ -163,20 +163,20 @@ func (w *world) sweepOnce(ctx context.Context, due int) (cost sweepCost, err err
 func (w *world) age(ctx context.Context, users int) error {
 	now := time.Now()
 	past := now.Add(-timing.Timeout).UnixMilli()
-	for n, tag := range tags {
+	for n, shard := range keys.Shards() {
 		// All others beat now. Nor may it seem that the sweep was away, which gives
 		// everybody another timeout.
-		if err := move.Run(ctx, w.raw, []string{tag + ":online", tag + ":online"}, 0, now.UnixMilli()).Err(); err != nil {
+		if err := move.Run(ctx, w.raw, []string{shard.Online, shard.Online}, 0, now.UnixMilli()).Err(); err != nil {
 			return err
 		}
-		if err := w.raw.HSet(ctx, tag+":shard", "swept", now.UnixMilli(), "resumed", 0).Err(); err != nil {
+		if err := w.raw.HSet(ctx, shard.Shard, "swept", now.UnixMilli(), "resumed", 0).Err(); err != nil {
 			return err
 		}
 		share := users / shards
 		if n < users%shards {
 			share++
 		}
-		if err := move.Run(ctx, w.raw, []string{tag + ":online", tag + ":online"}, share, past).Err(); err != nil {
+		if err := move.Run(ctx, w.raw, []string{shard.Online, shard.Online}, share, past).Err(); err != nil {
 			return err
 		}
 	}
@@ -185,8 +185,8 @@ func (w *world) age(ctx context.Context, users int) error {
 
 // gone returns how many users have timed out.
 func (w *world) gone(ctx context.Context) (total int, err error) {
-	for _, tag := range tags {
-		n, err := w.raw.ZCard(ctx, tag+":lastseen").Result()
+	for _, shard := range keys.Shards() {
+		n, err := w.raw.ZCard(ctx, shard.LastSeen).Result()
 		if err != nil {
 			return 0, err
 		}
@@ -198,11 +198,11 @@ func (w *world) gone(ctx context.Context) (total int, err error) {
 // revive brings back those who timed out.
 func (w *world) revive(ctx context.Context) error {
 	now := time.Now().UnixMilli()
-	for _, tag := range tags {
-		if err := move.Run(ctx, w.raw, []string{tag + ":lastseen", tag + ":online"}, 0, now).Err(); err != nil {
+	for _, shard := range keys.Shards() {
+		if err := move.Run(ctx, w.raw, []string{shard.LastSeen, shard.Online}, 0, now).Err(); err != nil {
 			return err
 		}
-		if err := w.raw.Del(ctx, tag+":lastseen").Err(); err != nil {
+		if err := w.raw.Del(ctx, shard.LastSeen).Err(); err != nil {
 			return err
 		}
 	}

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"log/slog"
 	"os"
@@ -36,7 +33,7 @@ type world struct {
 	handler *resolvers.Handler
 	raw     redis.UniversalClient
 	nodes   []*testenv.Server
-	hashes  []byte // hashLength of each user filled
+	digests []byte // redisstore.UserDigest of each user filled, one after the other
 	turns   []atomic.Uint32
 }
 
@@ -97,12 +94,11 @@ func (w *world) cpuTime() (time.Duration, error) {
 // nothing left to announce.
 func (w *world) fill(ctx context.Context, from, to int, page presence.Page, session func(int) string) error {
 	for n := from; n < to; n++ {
-		sum := sha256.Sum256([]byte(userID(n)))
-		w.hashes = append(w.hashes, base64.RawURLEncoding.EncodeToString(sum[:])[:hashLength]...)
+		w.digests = append(w.digests, redisstore.UserDigest(userID(n))...)
 	}
 	w.turns = make([]atomic.Uint32, to)
 	err := each(ctx, from, to, func(ctx context.Context, n int) error {
-		_, err := w.store.Touch(ctx, userID(n), session(n), page, presence.ReasonConnect)
+		_, err := w.store.Touch(ctx, presence.Beat{UserID: userID(n), SessionID: session(n), Page: page, Reason: presence.ReasonConnect})
 		return err
 	})
 	if err != nil {
@@ -113,8 +109,8 @@ func (w *world) fill(ctx context.Context, from, to int, page presence.Page, sess
 
 // forget drops the notes of what is yet to be announced.
 func (w *world) forget(ctx context.Context) error {
-	for _, tag := range tags {
-		if err := w.raw.Del(ctx, tag+":outbox", tag+":notes").Err(); err != nil {
+	for _, shard := range keys.Shards() {
+		if err := w.raw.Del(ctx, shard.Outbox, shard.Notes).Err(); err != nil {
 			return err
 		}
 	}
@@ -154,29 +150,14 @@ func commandStats(ctx context.Context, client redis.UniversalClient, command str
 	return calls, usec, err
 }
 
-// tags are what the keys of each shard begin with, as redisstore has them.
-var tags = func() (tags [shards]string) {
-	for n := range tags {
-		tags[n] = fmt.Sprintf("p{%d}", n)
-	}
-	return tags
-}()
+// keys are the store's.
+var keys = redisstore.NewKeys("", shards)
 
-// tagOf returns the tag of a user's shard.
-func tagOf(user string) string {
-	h := fnv.New32a()
-	_, _ = io.WriteString(h, user)
-	return tags[h.Sum32()%shards]
-}
-
-// hashLength is how much of the hash of a user's id redisstore names the user's
-// keys by.
-const hashLength = 20
-
-// pageKey returns the key of user n's page. The hashes are made beforehand: a
+// pageKey returns the key of user n's page. The digests are made beforehand: a
 // limit needs none.
-func (w *world) pageKey(tag string, n int) string {
-	return tag + ":p:" + string(w.hashes[n*hashLength:(n+1)*hashLength])
+func (w *world) pageKey(shard *redisstore.ShardKeys, n int) string {
+	const length = redisstore.UserDigestLength
+	return shard.Page(string(w.digests[n*length : (n+1)*length]))
 }
 
 // turn says which of two pages user n goes to next: not the one of the last call.
@@ -201,13 +182,15 @@ var (
 
 func noSession(int) string { return "" }
 
-// event returns the JSON AppSync calls the Lambda with, up to the caller's id
-// and from there on: what a browser and Cognito send, tokens included.
-func event(parent, field, arguments string) (head, tail string) {
-	const mark = "USER"
-	text := strings.NewReplacer("FIELD", field, "PARENT", parent, "ARGUMENTS", arguments, "TOKEN", strings.Repeat("eyJraWQiOiJ", 90)).Replace(
-		`{"arguments":ARGUMENTS,"identity":{"claims":{"sub":"1d6f2a9c-5f3a-4c1e-9b7d-000000000000","device_key":"eu-central-1_1d6f2a9c-5f3a-4c1e-9b7d-0242ac120002","cognito:groups":["readers"],"iss":"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example00","client_id":"3n4b5urk1ft4fl3mg5e62d9ado","origin_jti":"8a1f0e0c-5a33-4b8e-8a53-7e0f0f0f0f0f","event_id":"f0b8a0f2-4f65-4d6c-a5ba-1a2b3c4d5e6f","token_use":"access","scope":"aws.cognito.signin.user.admin","auth_time":1764000000,"exp":1764003600,"iat":1764000000,"jti":"3c7a0e0c-5a33-4b8e-8a53-0f0f0f0f0f0f","username":"1d6f2a9c-5f3a-4c1e-9b7d-000000000000"},"defaultAuthStrategy":"ALLOW","groups":["readers"],"issuer":"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Example00","sourceIp":["203.0.113.7"],"sub":"USER","username":"1d6f2a9c-5f3a-4c1e-9b7d-000000000000"},"source":null,"request":{"headers":{"x-forwarded-for":"203.0.113.7, 64.252.173.1","cloudfront-viewer-country":"DE","cloudfront-is-tablet-viewer":"false","cloudfront-is-mobile-viewer":"false","cloudfront-is-desktop-viewer":"true","cloudfront-is-smarttv-viewer":"false","cloudfront-viewer-asn":"3320","cloudfront-forwarded-proto":"https","via":"2.0 0123456789abcdef0123456789abcdef.cloudfront.net (CloudFront)","host":"abcdefghijklmnopqrstuvwxyz.appsync-api.eu-central-1.amazonaws.com","user-agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36","accept":"application/json, text/plain, */*","accept-language":"de,en-US;q=0.7,en;q=0.3","accept-encoding":"gzip, deflate, br, zstd","content-type":"application/json; charset=UTF-8","content-length":"412","origin":"https://www.example.com","referer":"https://www.example.com/","sec-fetch-dest":"empty","sec-fetch-mode":"cors","sec-fetch-site":"cross-site","x-amz-cf-id":"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghij==","x-amzn-trace-id":"Root=1-67891234-0123456789abcdef01234567","x-amz-user-agent":"aws-amplify/6.15.5 api/1 framework/1","authorization":"TOKEN"},"domainName":null},"prev":null,"info":{"selectionSetList":["userId","status","url","title","lastSeen","asOf","expiresAt","heartbeatIntervalMs"],"selectionSetGraphQL":"{\n  userId\n  status\n  url\n  title\n  lastSeen\n  asOf\n  expiresAt\n  heartbeatIntervalMs\n}","parentTypeName":"PARENT","fieldName":"FIELD","variables":{}},"stash":{}}`)
-	head, tail, _ = strings.Cut(text, mark)
+// event returns what the resolver sends the function of a user's call, up to the
+// user's id and from there on. A query has the id among its arguments, as USER.
+func event(field, arguments string) (head, tail string) {
+	caller := "USER"
+	if strings.Contains(arguments, caller) {
+		caller = "1d6f2a9c-5f3a-4c1e-9b7d-000000000000"
+	}
+	text := fmt.Sprintf(`{"field":%q,"arguments":%s,"caller":{"mode":"user","id":%q}}`, field, arguments, caller)
+	head, tail, _ = strings.Cut(text, "USER")
 	return head, tail
 }
 

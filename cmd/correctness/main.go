@@ -119,10 +119,10 @@ func ours(timing presence.Timing) sim.Plan {
 	return sim.Plan{Timing: timing, Users: users, Watchers: 1, Schedule: time.Minute, SweepFor: time.Minute, Steady: true, Patient: true, Unchecked: true}
 }
 
-func ancestor() sim.Plan {
+func theSample() sim.Plan {
 	plan := ours(sample)
-	plan.SweepFor, plan.Subject = 0, sim.Ancestor
-	plan.Naive = sim.Naive{QueryFirst: true, LastWins: true}
+	plan.SweepFor, plan.Subject = 0, sim.Sample
+	plan.Naive = sim.Naive{QueryFirst: true, LastWins: true, ToldByCaller: true}
 	return plan
 }
 
@@ -144,9 +144,9 @@ func rows(hours float64) (all []*row) {
 				add(preset.name+named+", not sent again", plan, preset.hours)
 			}
 		}
-		plan := ancestor()
+		plan := theSample()
 		plan.NetLost, plan.NoRetry = loss, true
-		add("ancestor 10/10"+named, plan, 1)
+		add("sample 10/10"+named, plan, 1)
 	}
 	for _, trouble := range []struct {
 		name string
@@ -167,18 +167,18 @@ func rows(hours float64) (all []*row) {
 			name += "; the watcher asks again"
 		}
 		add(name, plan, 0.2)
-		plan = ancestor()
+		plan = theSample()
 		plan.Faults = trouble.Faults
-		add("ancestor 10/10, "+trouble.name, plan, 0.2)
+		add("sample 10/10, "+trouble.name, plan, 0.2)
 	}
 	for _, preset := range presets {
 		plan := ours(preset.Timing)
 		plan.Outage = 3 * preset.Timeout
 		add(preset.name+", Redis away for three timeouts", plan, 0.5)
 	}
-	plan := ancestor()
+	plan := theSample()
 	plan.Outage = 105 * time.Second
-	add("ancestor 10/10, Redis away for 105 s", plan, 0.5)
+	add("sample 10/10, Redis away for 105 s", plan, 0.5)
 	return all
 }
 
@@ -255,7 +255,7 @@ otherwise; lost are requests, each on its own. A heartbeat is sent up to 5 %%
 early. After an outage the sweep gives everybody one timeout to come back, so
 crashes around it are known late.
 
-The *ancestor* is our port of the AppSync presence sample's algorithm, not its
+The *sample* is our port of the AppSync presence sample's algorithm, not its
 code: one sorted set, users taken out of it before they are published, a
 heartbeat and a timeout of 10 s, a sweep a minute, no asOf.
 

@@ -62,11 +62,13 @@ func newHandler() (*resolvers.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	emf := metrics.NewEMF(os.Stdout, nil)
+	emf.Namespace = c.MetricsNamespace
 	return resolvers.New(resolvers.Options{
 		Timing:    c.Timing,
 		Store:     store,
 		Publisher: eventbus.New(client, c.EventBus),
 		SweepFor:  c.SweepFor,
-		Metrics:   metrics.NewEMF(os.Stdout, nil),
+		Metrics:   emf,
 	}), nil
 }

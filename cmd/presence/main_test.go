@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"presence/internal/testenv"
 )
 
 // The test binary is the command too, under the name presence in the PATH: so
@@ -40,7 +38,9 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want := regexp.MustCompile(args[0])
 	var out []byte
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
 		cmd := exec.Command(args[1], args[2:]...)
 		cmd.Dir = ts.MkAbs(".")
 		cmd.Env = append(os.Environ(), "PRESENCE_ENDPOINT="+ts.Getenv("PRESENCE_ENDPOINT"))
@@ -49,7 +49,6 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("%s", bytes.TrimSpace(out))
 			return
 		}
-		testenv.Pause(20 * time.Millisecond)
 	}
 	ts.Fatalf("no match of %s in\n%s", want, out)
 }

@@ -28,7 +28,20 @@ func synth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := infra.NewStack(ctx, app, c); err != nil {
+	dir, err := os.MkdirTemp("", "presence-")
+	if err != nil {
+		return err
+	}
+	// The CDK has its own copy by then. A folder that cannot be removed stays in
+	// the system's folder for temporary files.
+	defer func() { _ = os.RemoveAll(dir) }()
+	function, err := infra.BuildFunction(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if _, err := infra.NewStack(app, c, infra.Options{
+		Function: function, Account: os.Getenv("CDK_DEFAULT_ACCOUNT"), Region: os.Getenv("CDK_DEFAULT_REGION"),
+	}); err != nil {
 		return err
 	}
 	app.Synth(nil)

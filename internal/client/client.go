@@ -77,7 +77,8 @@ func RealtimeURL(endpoint string) string {
 // callTimeout is AppSync's own limit for a request.
 const callTimeout = 30 * time.Second
 
-const fields = "{ userId status url title lastSeen asOf expiresAt heartbeatIntervalMs }"
+// fields selects a whole Presence.
+var fields = "{ " + strings.Join(presence.Fields(), " ") + " }"
 
 // Connect tells that the caller opened page.
 func (c *Client) Connect(ctx context.Context, sessionID string, page presence.Page) (presence.Presence, error) {
@@ -104,10 +105,9 @@ func orNull(id string) any {
 	return id
 }
 
-// Disconnect ends a session of the caller. It returns nil if nothing changed
-// for others.
-func (c *Client) Disconnect(ctx context.Context, sessionID string, grace time.Duration) (*presence.Presence, error) {
-	return call[*presence.Presence](ctx, c,
+// Disconnect ends a session of the caller.
+func (c *Client) Disconnect(ctx context.Context, sessionID string, grace time.Duration) (presence.Presence, error) {
+	return call[presence.Presence](ctx, c,
 		"mutation Disconnect($sessionId: ID, $graceMs: Int) { answer: disconnect(sessionId: $sessionId, graceMs: $graceMs) "+fields+" }",
 		map[string]any{"sessionId": orNull(sessionID), "graceMs": grace.Milliseconds()})
 }

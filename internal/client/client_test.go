@@ -63,7 +63,7 @@ func TestNewRefusesEndpoint(t *testing.T) {
 	}
 }
 
-// What is sent is what the schema asks for, and a null answer stays nil.
+// What is sent is what the schema asks for.
 func TestCalls(t *testing.T) {
 	t.Parallel()
 	type request struct {
@@ -71,7 +71,7 @@ func TestCalls(t *testing.T) {
 		Variables map[string]any
 	}
 	var got request
-	answer := `{"data":{"answer":null}}`
+	answer := `{"data":{"answer":{"userId":"alice","status":"offline"}}}`
 	c := newClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if auth := r.Header.Get("Authorization"); auth != "secret" {
 			t.Errorf("Authorization %q", auth)
@@ -84,8 +84,8 @@ func TestCalls(t *testing.T) {
 	}))
 
 	p, err := c.Disconnect(t.Context(), "", 0)
-	if err != nil || p != nil {
-		t.Errorf("got %v, %v, want nil, nil", p, err)
+	if err != nil || p.Status != presence.Offline {
+		t.Errorf("got %v, %v", p, err)
 	}
 	if diff := cmp.Diff(map[string]any{"sessionId": nil, "graceMs": 0.0}, got.Variables); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

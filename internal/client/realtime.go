@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,12 +24,11 @@ type Subscriber struct {
 	// on the first connection and after each gap. What changed before that moment
 	// is not delivered: it is the moment to query.
 	Subscribed func()
-	// Data is called with every message. Fields that the mutation did not select
-	// are zero.
+	// Data is called with every message.
 	Data func(presence.Presence)
-	// Interrupted is called when a connection that had been made is lost, or can
-	// not be made again, with how long until the next attempt. Nil means nobody
-	// wants to know.
+	// Interrupted is called when a connection that had been made is lost, or cannot
+	// be made again, with how long until the next attempt. Nil means that this is not
+	// of interest.
 	Interrupted func(err error, retry time.Duration)
 }
 
@@ -51,10 +51,10 @@ const (
 func (c *Client) Subscribe(ctx context.Context, userIDs []string, s Subscriber) error {
 	made := false
 	for failures := 0; ; failures++ {
-		err := c.connection(ctx, userIDs, func() {
+		err := c.connect(ctx, userIDs, Subscriber{Data: s.Data, Subscribed: func() {
 			made, failures = true, 0
 			s.Subscribed()
-		}, s.Data)
+		}})
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -75,86 +75,112 @@ func (c *Client) Subscribe(ctx context.Context, userIDs []string, s Subscriber) 
 	}
 }
 
-// connection lives through one real-time connection and returns why it ended.
-func (c *Client) connection(ctx context.Context, userIDs []string, subscribed func(), data func(presence.Presence)) error {
+// connection is one real-time connection.
+type connection struct {
+	client *Client
+	conn   *websocket.Conn
+	// silence is how long the server may say nothing.
+	silence time.Duration
+	// waiting is how many subscriptions are not acknowledged yet, or -1 before the
+	// connection is. While it is not 0, the server must make progress by deadline.
+	waiting  int
+	deadline time.Time
+}
+
+// connect lives through one real-time connection and returns why it ended.
+func (c *Client) connect(ctx context.Context, userIDs []string, s Subscriber) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
 	}
-	// The answer to a close is not waited for: nothing hangs on it.
+	// The answer to a close is not waited for: nothing depends on it.
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxMessage)
-
-	patience := silence
-	read := func(timeout time.Duration) (frame wire.Frame, err error) {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		if err := wsjson.Read(ctx, conn, &frame); err != nil {
-			return frame, &presence.Error{Code: presence.Unavailable, Message: "The real-time connection was lost", Err: err}
-		}
-		return frame, nil
-	}
-	write := func(frame wire.Frame) error {
-		ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-		defer cancel()
-		if err := wsjson.Write(ctx, conn, frame); err != nil {
-			return &presence.Error{Code: presence.Unavailable, Message: "The real-time connection was lost", Err: err}
-		}
-		return nil
-	}
-
-	if err := write(wire.Frame{Type: wire.TypeConnectionInit}); err != nil {
+	n := &connection{client: c, conn: conn, silence: silence, waiting: -1, deadline: time.Now().Add(ackTimeout)}
+	if err := n.write(ctx, wire.Frame{Type: wire.TypeConnectionInit}); err != nil {
 		return err
 	}
-	// Until the connection is acknowledged, and then every subscription, the
-	// other end must make progress; after that it must only be heard of.
-	deadline := time.Now().Add(ackTimeout)
-	for unacknowledged := -1; ; {
-		timeout := patience
-		if unacknowledged != 0 {
-			timeout = time.Until(deadline)
-		}
-		frame, err := read(timeout)
+	for {
+		frame, err := n.read(ctx)
 		if err != nil {
 			return err
 		}
-		switch frame.Type {
-		case wire.TypeConnectionAck:
-			var ack struct{ ConnectionTimeoutMs int64 }
-			if json.Unmarshal(frame.Payload, &ack) == nil && ack.ConnectionTimeoutMs > 0 {
-				patience = time.Duration(ack.ConnectionTimeoutMs) * time.Millisecond
-			}
-			for i, userID := range userIDs {
-				start, err := c.start(ctx, strconv.Itoa(i), userID)
-				if err != nil {
-					return err
-				}
-				if err := write(start); err != nil {
-					return err
-				}
-			}
-			unacknowledged, deadline = len(userIDs), time.Now().Add(ackTimeout)
-		case wire.TypeStartAck:
-			if unacknowledged--; unacknowledged == 0 {
-				subscribed()
-			}
-		case wire.TypeData:
-			var payload struct {
-				Data struct{ OnStatus *presence.Presence }
-			}
-			if err := json.Unmarshal(frame.Payload, &payload); err == nil && payload.Data.OnStatus != nil {
-				data(*payload.Data.OnStatus)
-			}
-		case wire.TypeError, wire.TypeConnectionError:
-			var payload struct{ Errors []wire.Error }
-			if err := json.Unmarshal(frame.Payload, &payload); err != nil || len(payload.Errors) == 0 {
-				return presence.Errorf(presence.Unavailable, "The API ended the real-time connection with an error of no known form.")
-			}
-			return errorOf(payload.Errors[0])
-		case wire.TypeComplete:
-			return presence.Errorf(presence.Unavailable, "The API ended a subscription.")
+		if err := n.receive(ctx, frame, userIDs, s); err != nil {
+			return err
 		}
 	}
+}
+
+// receive acts on one message. Its error ends the connection.
+func (n *connection) receive(ctx context.Context, frame wire.Frame, userIDs []string, s Subscriber) error {
+	switch frame.Type {
+	case wire.TypeConnectionAck:
+		return n.subscribe(ctx, frame.Payload, userIDs)
+	case wire.TypeStartAck:
+		if n.waiting--; n.waiting == 0 {
+			s.Subscribed()
+		}
+	case wire.TypeData:
+		var payload struct {
+			Data struct{ OnPresence *presence.Presence }
+		}
+		if err := json.Unmarshal(frame.Payload, &payload); err == nil && payload.Data.OnPresence != nil {
+			s.Data(*payload.Data.OnPresence)
+		}
+	case wire.TypeError, wire.TypeConnectionError:
+		var payload struct{ Errors []wire.Error }
+		if err := json.Unmarshal(frame.Payload, &payload); err != nil || len(payload.Errors) == 0 {
+			return presence.Errorf(presence.Unavailable, "The API ended the real-time connection with an error of no known form.")
+		}
+		return errorOf(payload.Errors[0])
+	case wire.TypeComplete:
+		return presence.Errorf(presence.Unavailable, "The API ended a subscription.")
+	}
+	return nil
+}
+
+// subscribe starts as many subscriptions as it takes, once the connection is
+// acknowledged.
+func (n *connection) subscribe(ctx context.Context, ack []byte, userIDs []string) error {
+	var told struct{ ConnectionTimeoutMs int64 }
+	if json.Unmarshal(ack, &told) == nil && told.ConnectionTimeoutMs > 0 {
+		n.silence = time.Duration(told.ConnectionTimeoutMs) * time.Millisecond
+	}
+	n.waiting = 0
+	for some := range slices.Chunk(userIDs, presence.MaxTopics) {
+		start, err := n.client.start(ctx, strconv.Itoa(n.waiting), some)
+		if err != nil {
+			return err
+		}
+		if err := n.write(ctx, start); err != nil {
+			return err
+		}
+		n.waiting++
+	}
+	n.deadline = time.Now().Add(ackTimeout)
+	return nil
+}
+
+func (n *connection) read(ctx context.Context) (frame wire.Frame, err error) {
+	timeout := n.silence
+	if n.waiting != 0 {
+		timeout = time.Until(n.deadline)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := wsjson.Read(ctx, n.conn, &frame); err != nil {
+		return frame, &presence.Error{Code: presence.Unavailable, Message: "The real-time connection was lost", Err: err}
+	}
+	return frame, nil
+}
+
+func (n *connection) write(ctx context.Context, frame wire.Frame) error {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	if err := wsjson.Write(ctx, n.conn, frame); err != nil {
+		return &presence.Error{Code: presence.Unavailable, Message: "The real-time connection was lost", Err: err}
+	}
+	return nil
 }
 
 // dial opens the WebSocket and shows who is calling in a subprotocol, as AWS's
@@ -180,11 +206,11 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 	return nil, unreachable(target, err)
 }
 
-// start returns the message that subscribes to a user.
-func (c *Client) start(ctx context.Context, id, userID string) (wire.Frame, error) {
+// start returns the message that subscribes to users.
+func (c *Client) start(ctx context.Context, id string, userIDs []string) (wire.Frame, error) {
 	data, err := json.Marshal(map[string]any{
-		"query":     "subscription OnStatus($userId: ID!) { onStatus(userId: $userId) " + fields + " }",
-		"variables": map[string]any{"userId": userID},
+		"query":     "subscription OnPresence($userIds: [ID!]) { onPresence(watch: {userIds: $userIds}) " + fields + " }",
+		"variables": map[string]any{"userIds": userIDs},
 	})
 	if err != nil {
 		return wire.Frame{}, err

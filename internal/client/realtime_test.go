@@ -58,7 +58,7 @@ func TestHandshake(t *testing.T) {
 			"host": "api.example.com", "Authorization": "secret", "accept": "application/json, text/javascript",
 			"content-encoding": "amz-1.0", "content-type": "application/json; charset=UTF-8",
 		}
-		if diff := cmp.Diff([]map[string]any{header, header, {"userId": "alice"}}, got); diff != "" {
+		if diff := cmp.Diff([]map[string]any{header, header, {"userIds": []any{"alice"}}}, got); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
@@ -212,7 +212,7 @@ func (p *peer) keepAlive(minutes int) {
 }
 
 func (p *peer) data(ps presence.Presence) {
-	b, err := json.Marshal(map[string]any{"data": map[string]any{"onStatus": ps}})
+	b, err := json.Marshal(map[string]any{"data": map[string]any{"onPresence": ps}})
 	if err != nil {
 		p.Error(err)
 	}

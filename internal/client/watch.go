@@ -42,13 +42,7 @@ func (c *Client) Watch(ctx context.Context, userIDs []string, w Watcher) error {
 				default:
 				}
 			},
-			Data: func(p presence.Presence) {
-				// A mutation that selected less than subscribers need arrives with nulls;
-				// an announcement with everything follows.
-				if p.AsOf != 0 && p.HeartbeatIntervalMs != 0 {
-					k.learn(p)
-				}
-			},
+			Data:        k.learn,
 			Interrupted: w.Interrupted,
 		})
 	})

@@ -36,7 +36,6 @@ func TestWatch(t *testing.T) {
 			}
 			p.data(online("alice", 9, "/stale"))
 			p.data(online("alice", 10, "/first"))
-			p.data(presence.Presence{UserID: "alice", Status: presence.Online, AsOf: 15_000}) // Selected too little.
 			p.data(online("alice", 20, "/second"))
 			p.data(online("alice", 30, "/second"))
 			set(online("alice", 60, "/known"))

@@ -14,6 +14,16 @@ import (
 	"presence"
 )
 
+const (
+	// FunctionTimeout is the function's time limit on Lambda. It leaves the longest
+	// scheduled sweep 10 s for its last pass. AppSync waits at most 30 s for a call,
+	// whatever this says.
+	FunctionTimeout = 80 * time.Second
+	// longestSweep is the greatest SweepFor. It is longer than the minute until the
+	// next sweep begins, so that two sweeps can overlap.
+	longestSweep = FunctionTimeout - 10*time.Second
+)
+
 // Config is the handler's configuration. Every field is an environment
 // variable; an unset one has its default.
 type Config struct {
@@ -28,6 +38,9 @@ type Config struct {
 	SweepFor time.Duration `env:"PRESENCE_SWEEP_FOR" default:"60s" help:"How long a scheduled sweep stays up; 0 is one pass a run."`
 	// EventBus is the name or ARN of the bus changes are published to.
 	EventBus string `env:"PRESENCE_EVENT_BUS" default:"presence" help:"EventBridge bus changes are published to."`
+	// MetricsNamespace is the CloudWatch namespace of the function's metrics. Only
+	// the function has one: it is no flag of the command line.
+	MetricsNamespace string `env:"PRESENCE_METRICS_NAMESPACE" default:"Presence" kong:"-"`
 }
 
 // Redis says where the two stores are.
@@ -64,8 +77,8 @@ func (c Config) Validate() error {
 		return presence.Errorf(presence.InvalidArgument, "PRESENCE_REDIS_URL is not set: give a redis:// or rediss:// URL.")
 	case c.Shards < 1 || c.Shards > 1024:
 		return presence.Errorf(presence.InvalidArgument, "The number of shards (%d) must be from 1 to 1024.", c.Shards)
-	case c.SweepFor < 0 || c.SweepFor > 70*time.Second:
-		return presence.Errorf(presence.InvalidArgument, "A scheduled sweep (%v) must stay up for at most 70s; the next begins after a minute.", c.SweepFor)
+	case c.SweepFor < 0 || c.SweepFor > longestSweep:
+		return presence.Errorf(presence.InvalidArgument, "A scheduled sweep (%v) must stay up for at most %gs; the next begins after a minute.", c.SweepFor, longestSweep.Seconds())
 	case (c.RedisIAMUser == "") != (c.RedisIAMCache == ""):
 		return presence.Errorf(presence.InvalidArgument, "PRESENCE_REDIS_IAM_USER and PRESENCE_REDIS_IAM_CACHE go together.")
 	case c.RedisIAMUser != "" && strings.Contains(c.RedisURL+" "+c.StatusRedisURL, "redis://"):

@@ -18,7 +18,7 @@ func TestEnvRoundTrip(t *testing.T) {
 			RedisURL: "rediss://a:6379", StatusRedisURL: "rediss://b:6379", RedisCluster: true,
 			RedisIAMUser: "presence", RedisIAMCache: "cache", RedisIAMServerless: true,
 		},
-		Shards: 8, SweepFor: 0, EventBus: "bus",
+		Shards: 8, SweepFor: 0, EventBus: "bus", MetricsNamespace: "Presence/other",
 	}
 	for name, value := range want.Env() {
 		t.Setenv(name, value)
@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Timing: presence.Timing{Heartbeat: 30 * time.Second, Timeout: 75 * time.Second, Retention: 720 * time.Hour},
 		Redis:  config.Redis{RedisURL: "redis://localhost"},
-		Shards: 16, SweepFor: time.Minute, EventBus: "presence",
+		Shards: 16, SweepFor: time.Minute, EventBus: "presence", MetricsNamespace: "Presence",
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

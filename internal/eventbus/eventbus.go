@@ -97,7 +97,7 @@ func (p *Publisher) chunks(events []presence.Event) [][]types.PutEventsRequestEn
 		entry := types.PutEventsRequestEntry{
 			EventBusName: p.bus,
 			Source:       aws.String(presence.EventSource),
-			DetailType:   aws.String(events[i].DetailType()),
+			DetailType:   aws.String(events[i].Change.DetailType()),
 			Detail:       aws.String(string(detail)),
 		}
 		size += len(*entry.Source) + len(*entry.DetailType) + len(detail)

@@ -33,7 +33,7 @@ func events(n int) []presence.Event {
 	list := make([]presence.Event, n)
 	for i := range list {
 		list[i] = presence.Event{
-			UserID: fmt.Sprintf("user-%d", i), Status: presence.Offline, AsOf: 1767323045678, LastSeen: 1767322970000, Reason: presence.ReasonTimeout,
+			Change: presence.Disconnected, UserID: fmt.Sprintf("user-%d", i), Status: presence.Offline, AsOf: 1767323045678, LastSeen: 1767322970000, Reason: presence.ReasonTimeout,
 		}
 	}
 	return list
@@ -147,7 +147,7 @@ func TestPublish(t *testing.T) {
 			want := map[string]int{}
 			for _, e := range events(tt.events) {
 				want[`api.presence presence.disconnected {"userId":"`+e.UserID+
-					`","status":"offline","asOf":"2026-01-02T03:04:05.678Z","lastSeen":"2026-01-02T03:02:50.000Z","reason":"timeout","announced":false}`] = 1
+					`","status":"offline","asOf":"2026-01-02T03:04:05.678Z","lastSeen":"2026-01-02T03:02:50.000Z","reason":"timeout"}`] = 1
 			}
 			if diff := cmp.Diff(want, b.got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

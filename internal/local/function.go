@@ -5,11 +5,11 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"presence"
+	"presence/internal/config"
 	"presence/internal/eventbus"
 	runtime "presence/internal/local/lambda"
 	"presence/internal/redisstore"
@@ -18,9 +18,6 @@ import (
 
 // region is where the local AWS is.
 const region = "us-east-1"
-
-// runLimit is the function's time limit, as deployed: a sweep takes most of it.
-const runLimit = 80 * time.Second
 
 // startFunction makes the function that is deployed, with the same settings
 // and called with the same JSON; in this process, or as its own binary.
@@ -70,7 +67,7 @@ func startFunction(ctx context.Context, opts Options, recorder *recorder) (_ lam
 		"AWS_ENDPOINT_URL_EVENTBRIDGE": opts.EventBridge,
 	})
 	if opts.Bootstrap != "" {
-		function := &runtime.Function{Bootstrap: opts.Bootstrap, Output: os.Stderr, Timeout: runLimit}
+		function := &runtime.Function{Bootstrap: opts.Bootstrap, Output: os.Stderr, Timeout: config.FunctionTimeout}
 		for name, value := range env {
 			function.Env = append(function.Env, name+"="+value)
 		}

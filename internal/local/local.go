@@ -21,6 +21,7 @@ import (
 	"presence/internal/config"
 	"presence/internal/local/appsync"
 	"presence/internal/local/idp"
+	"presence/resolvers"
 	"presence/web"
 )
 
@@ -222,7 +223,7 @@ func startAppSync(l net.Listener, base string, opts Options, function appsync.In
 	if err != nil {
 		return nil, "", err
 	}
-	api, err := appsync.New(appsync.Options{Schema: presence.Schema, Invoker: function, Authorize: authorizer.Authorize, Logger: opts.Logger})
+	api, err := appsync.New(appsync.Options{Schema: presence.Schema, Code: resolvers.JS, Invoker: function, Authorize: authorizer.Authorize, Logger: opts.Logger})
 	if err != nil {
 		return nil, "", err
 	}

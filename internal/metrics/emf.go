@@ -15,6 +15,10 @@ import (
 //
 // See "Specification: Embedded metric format" in the CloudWatch user guide.
 type EMF struct {
+	// Namespace is the CloudWatch namespace; NewEMF sets [Namespace]. It must not
+	// change after the first Record.
+	Namespace string
+
 	w       io.Writer
 	now     func() time.Time
 	mu      sync.Mutex
@@ -47,7 +51,7 @@ func NewEMF(w io.Writer, now func() time.Time) *EMF {
 	if now == nil {
 		now = time.Now
 	}
-	return &EMF{w: w, now: now, written: now(), series: map[key]*series{}}
+	return &EMF{Namespace: Namespace, w: w, now: now, written: now(), series: map[key]*series{}}
 }
 
 // Record implements [Recorder].
@@ -97,7 +101,7 @@ func (e *EMF) writeLocked() {
 			"_aws": map[string]any{
 				"Timestamp": e.written.UnixMilli(),
 				"CloudWatchMetrics": []directive{{
-					Namespace:  Namespace,
+					Namespace:  e.Namespace,
 					Dimensions: [][]string{append([]string{}, s.metric.Dimensions...)},
 					Metrics:    []definition{{s.metric.Name, s.metric.Unit}},
 				}},

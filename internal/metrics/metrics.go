@@ -4,7 +4,8 @@
 // tested against this list.
 package metrics
 
-// Namespace is the CloudWatch namespace of every metric.
+// Namespace is the CloudWatch namespace of every metric. A stack puts its own name
+// behind it, so that deployments in one region do not mix.
 const Namespace = "Presence"
 
 // Kind says how values of a metric add up over time.

@@ -39,6 +39,7 @@ type user struct {
 	seen    presence.Time
 
 	note, due presence.Time
+	change    presence.Change
 	reason    presence.Reason
 }
 
@@ -70,7 +71,26 @@ func (u *user) end() (end presence.Time) {
 	return end
 }
 
-func (u *user) write(asOf, due presence.Time, reason presence.Reason) {
+// written leaves a note of a change, if there was one, and returns the state
+// that a write answers.
+func (m *Store) written(userID string, u *user, now, due presence.Time, change presence.Change, reason presence.Reason) presence.State {
+	if change != presence.NoChange {
+		u.write(m.asOf, due, change, reason)
+	}
+	state := m.state(userID, u, now)
+	state.Change, state.Reason = change, reason
+	if change == presence.NoChange {
+		state.Note = 0
+	}
+	return state
+}
+
+// write leaves a note. A change of page after a connect nobody has acknowledged
+// is still announced as a connect.
+func (u *user) write(asOf, due presence.Time, change presence.Change, reason presence.Reason) {
+	if u.note == 0 || change != presence.Changed {
+		u.change = change
+	}
 	u.note, u.due, u.reason = asOf, due, reason
 }
 
@@ -84,54 +104,47 @@ func (m *Store) state(userID string, u *user, now presence.Time) presence.State 
 			p.URL, p.Title = &page.URL, &page.Title
 		}
 	}
-	return presence.State{Presence: p, Note: u.note, Reason: u.reason}
+	return presence.State{Presence: p, Note: u.note, Change: u.change, Reason: u.reason}
 }
 
 // Touch implements [presence.Store].
-func (m *Store) Touch(_ context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
+func (m *Store) Touch(_ context.Context, b presence.Beat) (presence.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	u, now := m.begin(userID)
+	u, now := m.begin(b.UserID)
 	alive := u.end() > now
 	shown := u.expires[u.owner] > now
-	takes := reason == presence.ReasonConnect || !shown || u.owner == sessionID
-	changed := takes && (!shown || u.page != page)
-	u.expires[sessionID] = now + millis(m.Timeout)
+	takes := b.Reason == presence.ReasonConnect || !shown || u.owner == b.SessionID
+	changed := takes && (!shown || u.page != b.Page)
+	u.expires[b.SessionID] = now + millis(m.Timeout)
 	if takes {
-		u.page, u.owner = page, sessionID
+		u.page, u.owner = b.Page, b.SessionID
 	}
 	u.online, u.seen = true, now
-	if !alive || changed {
-		u.write(m.asOf, now+millis(m.Lease), reason)
+	change := presence.NoChange
+	switch {
+	case !alive:
+		change = presence.Connected
+	case changed:
+		change = presence.Changed
 	}
-	state := m.state(userID, u, now)
-	if alive && !changed {
-		state.Note = 0
-	}
-	state.Reason, state.StatusChanged = reason, !alive
-	return state, nil
+	return m.written(b.UserID, u, now, now+millis(m.Lease), change, b.Reason), nil
 }
 
 // Leave implements [presence.Store].
-func (m *Store) Leave(_ context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
+func (m *Store) Leave(_ context.Context, l presence.Leave) (presence.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	u, now := m.begin(userID)
-	written := false
-	if expires := u.expires[sessionID]; expires > now {
+	u, now := m.begin(l.UserID)
+	change := presence.NoChange
+	if expires := u.expires[l.SessionID]; expires > now {
 		u.seen = now
-		u.expires[sessionID] = min(expires, now+millis(grace))
-		if written = u.end() <= now; written {
-			u.online = false
-			u.write(m.asOf, now+millis(m.Lease), presence.ReasonDisconnect)
+		u.expires[l.SessionID] = min(expires, now+presence.Time(l.GraceMs))
+		if u.end() <= now {
+			u.online, change = false, presence.Disconnected
 		}
 	}
-	state := m.state(userID, u, now)
-	if !written {
-		state.Note = 0
-	}
-	state.Reason, state.StatusChanged = presence.ReasonDisconnect, written
-	return state, nil
+	return m.written(l.UserID, u, now, now+millis(m.Lease), change, presence.ReasonDisconnect), nil
 }
 
 // Status implements [presence.Store].
@@ -151,7 +164,7 @@ func (m *Store) Acknowledge(_ context.Context, userID string, note presence.Time
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u, _ := m.begin(userID); u.note == note {
-		u.write(0, 0, "")
+		u.write(0, 0, presence.NoChange, "")
 	}
 	return nil
 }
@@ -171,7 +184,7 @@ func (m *Store) Sweep(context.Context) (presence.Sweep, error) {
 		u := m.users[id]
 		if u.online && u.end() <= now && m.resumed+millis(m.Timeout) <= now {
 			u.online = false
-			u.write(m.asOf, now, presence.ReasonTimeout)
+			u.write(m.asOf, now, presence.Disconnected, presence.ReasonTimeout)
 			sweep.Expired++
 		}
 		if u.note != 0 && u.due <= now {

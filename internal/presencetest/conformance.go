@@ -19,6 +19,9 @@ type Backend struct {
 	Lease time.Duration
 	// Advance moves the store's clock, or waits until it has moved.
 	Advance func(time.Duration)
+	// Now returns the time of a clock that moves by itself, too. Nil means that only
+	// Advance moves the clock.
+	Now func() time.Time
 }
 
 var (
@@ -28,7 +31,7 @@ var (
 
 // Run runs the suite. Every test gets a store of its own that nobody has used.
 func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
-	for name, test := range map[string]func(*testing.T, *subject){
+	for name, test := range map[string]func(testing.TB, *subject){
 		"unknown-user-is-offline":                    testUnknown,
 		"connect-brings-online":                      testConnect,
 		"heartbeat-is-quiet":                         testHeartbeat,
@@ -52,26 +55,34 @@ func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
 		"statuses-in-order":                          testStatuses,
 		"as-of-never-repeats":                        testAsOf,
 		"forgotten-after-retention":                  testRetention,
+		"the-change-a-note-names":                    testNoteChange,
 		"sweep-that-was-away":                        testAway,
 		"strange-names":                              testStrangeNames,
 		"many-expire-in-passes":                      testMany,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, &subject{t, newBackend(t)})
+			run(t, newBackend, test)
 		})
 	}
 }
 
 // subject makes each step of a test one line.
 type subject struct {
-	t *testing.T
+	t testing.TB
 	Backend
+	moved time.Duration // by Advance
+}
+
+// Advance moves the store's clock.
+func (s *subject) Advance(d time.Duration) {
+	s.moved += d
+	s.Backend.Advance(d)
 }
 
 func (s *subject) touch(user, session string, page presence.Page, reason presence.Reason) presence.State {
 	s.t.Helper()
-	state, err := s.Touch(s.t.Context(), user, session, page, reason)
+	state, err := s.Touch(s.t.Context(), presence.Beat{UserID: user, SessionID: session, Page: page, Reason: reason})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -90,7 +101,7 @@ func (s *subject) beat(user, session string, page presence.Page) presence.State 
 
 func (s *subject) leave(user, session string, grace time.Duration) presence.State {
 	s.t.Helper()
-	state, err := s.Leave(s.t.Context(), user, session, grace)
+	state, err := s.Leave(s.t.Context(), presence.Leave{UserID: user, SessionID: session, GraceMs: grace.Milliseconds()})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -175,7 +186,7 @@ func due(sweep presence.Sweep, user string) (found []presence.State) {
 	return found
 }
 
-func testUnknown(t *testing.T, s *subject) {
+func testUnknown(t testing.TB, s *subject) {
 	got := s.status("alice")
 	s.check("status", got, presence.Offline, "")
 	if got.LastSeen != 0 {
@@ -186,12 +197,12 @@ func testUnknown(t *testing.T, s *subject) {
 	}
 }
 
-func testConnect(t *testing.T, s *subject) {
+func testConnect(t testing.TB, s *subject) {
 	got := s.connect("alice", "", home)
 	s.check("connect", got, presence.Online, home.URL)
 	s.checkNote("connect", got, true)
-	if !got.StatusChanged || got.Reason != presence.ReasonConnect {
-		t.Errorf("StatusChanged %v, Reason %q", got.StatusChanged, got.Reason)
+	if got.Change != presence.Connected || got.Reason != presence.ReasonConnect {
+		t.Errorf("change %q, reason %q", got.Change, got.Reason)
 	}
 	if *got.Title != home.Title || got.HeartbeatIntervalMs != s.Timing.Heartbeat.Milliseconds() {
 		t.Errorf("title %q, heartbeatIntervalMs %d", *got.Title, got.HeartbeatIntervalMs)
@@ -208,12 +219,39 @@ func testConnect(t *testing.T, s *subject) {
 	moved := s.connect("alice", "", about)
 	s.check("connect elsewhere", moved, presence.Online, about.URL)
 	s.checkNote("connect elsewhere", moved, true)
-	if moved.StatusChanged {
-		t.Error("a page change is no change of status")
+	if moved.Change != presence.Changed {
+		t.Errorf("change %q, want changed", moved.Change)
 	}
 }
 
-func testHeartbeat(t *testing.T, s *subject) {
+// A note names the latest change. Of a connect and a change of page after it that
+// nobody has acknowledged, it still says connected.
+func testNoteChange(t testing.TB, s *subject) {
+	s.connect("alice", "", home)
+	moved := s.connect("alice", "", about)
+	if read := s.status("alice"); read.Change != presence.Connected || read.Note != moved.Note {
+		t.Errorf("note %d %q, want %d connected", read.Note, read.Change, moved.Note)
+	}
+	s.acknowledge("alice", moved.Note)
+	back := s.connect("alice", "", home)
+	if read := s.status("alice"); read.Change != presence.Changed || read.Note != back.Note {
+		t.Errorf("note %d %q, want %d changed", read.Note, read.Change, back.Note)
+	}
+	s.Advance(s.Lease + 20*time.Millisecond)
+	if due := due(s.sweep(), "alice"); len(due) != 1 || due[0].Change != presence.Changed || due[0].Reason != presence.ReasonConnect {
+		t.Errorf("due %+v, want one changed", due)
+	}
+	s.leave("alice", "", 0)
+	if read := s.status("alice"); read.Change != presence.Disconnected {
+		t.Errorf("note %q, want disconnected", read.Change)
+	}
+	s.connect("alice", "", home)
+	if read := s.status("alice"); read.Change != presence.Connected {
+		t.Errorf("note %q, want connected", read.Change)
+	}
+}
+
+func testHeartbeat(t testing.TB, s *subject) {
 	first := s.connect("alice", "", home)
 	s.acknowledge("alice", first.Note)
 	for range 4 {
@@ -228,25 +266,25 @@ func testHeartbeat(t *testing.T, s *subject) {
 	s.checkNote("status", s.status("alice"), false)
 }
 
-func testHeartbeatPage(t *testing.T, s *subject) {
+func testHeartbeatPage(t testing.TB, s *subject) {
 	first := s.connect("alice", "", home)
 	s.acknowledge("alice", first.Note)
 	got := s.beat("alice", "", about)
 	s.check("beat", got, presence.Online, about.URL)
 	s.checkNote("beat", got, true)
-	if got.StatusChanged {
-		t.Error("a page change is no change of status")
+	if got.Change != presence.Changed {
+		t.Errorf("change %q, want changed", got.Change)
 	}
 }
 
-func testHiddenPage(t *testing.T, s *subject) {
+func testHiddenPage(t testing.TB, s *subject) {
 	s.check("connect", s.connect("alice", "", presence.Page{}), presence.Online, "")
 	s.check("status", s.status("alice"), presence.Online, "")
 	s.checkNote("beat", s.beat("alice", "", presence.Page{}), false)
 	s.check("beat", s.beat("alice", "", home), presence.Online, home.URL)
 }
 
-func testTruthOnRead(t *testing.T, s *subject) {
+func testTruthOnRead(t testing.TB, s *subject) {
 	online := s.connect("alice", "", home)
 	s.Advance(s.Timing.Timeout + 20*time.Millisecond)
 	got := s.status("alice")
@@ -256,7 +294,7 @@ func testTruthOnRead(t *testing.T, s *subject) {
 	}
 }
 
-func testSweep(t *testing.T, s *subject) {
+func testSweep(t testing.TB, s *subject) {
 	first := s.connect("alice", "", home)
 	s.acknowledge("alice", first.Note)
 	swept := due(s.expire(), "alice")
@@ -266,7 +304,7 @@ func testSweep(t *testing.T, s *subject) {
 	got := swept[0]
 	s.check("due", got, presence.Offline, "")
 	s.checkNote("due", got, true)
-	if got.Reason != presence.ReasonTimeout || got.LastSeen != first.LastSeen || got.AsOf <= first.AsOf {
+	if got.Change != presence.Disconnected || got.Reason != presence.ReasonTimeout || got.LastSeen != first.LastSeen || got.AsOf <= first.AsOf {
 		t.Errorf("reason %s, lastSeen %d, asOf %d", got.Reason, got.LastSeen, got.AsOf)
 	}
 	if len(s.sweep().Due) != 0 {
@@ -284,14 +322,14 @@ func testSweep(t *testing.T, s *subject) {
 	}
 }
 
-func testRevivalSwept(t *testing.T, s *subject) {
+func testRevivalSwept(t testing.TB, s *subject) {
 	s.acknowledge("alice", s.connect("alice", "", home).Note)
 	offline := due(s.expire(), "alice")[0]
 	got := s.beat("alice", "", home)
 	s.check("beat", got, presence.Online, home.URL)
 	s.checkNote("beat", got, true)
-	if !got.StatusChanged || got.Reason != presence.ReasonHeartbeat || got.AsOf <= offline.AsOf {
-		t.Errorf("StatusChanged %v, reason %s, asOf %d after %d", got.StatusChanged, got.Reason, got.AsOf, offline.AsOf)
+	if got.Change != presence.Connected || got.Reason != presence.ReasonHeartbeat || got.AsOf <= offline.AsOf {
+		t.Errorf("change %q, reason %s, asOf %d after %d", got.Change, got.Reason, got.AsOf, offline.AsOf)
 	}
 	// The offline announcement that is still under way finds the user online.
 	s.check("status", s.status("alice"), presence.Online, home.URL)
@@ -299,7 +337,7 @@ func testRevivalSwept(t *testing.T, s *subject) {
 	s.checkNote("status after the old acknowledgement", s.status("alice"), true)
 }
 
-func testRevivalUnswept(t *testing.T, s *subject) {
+func testRevivalUnswept(t testing.TB, s *subject) {
 	s.acknowledge("alice", s.connect("alice", "", home).Note)
 	s.Advance(s.Timing.Timeout + 20*time.Millisecond)
 	told := s.status("alice")
@@ -311,20 +349,20 @@ func testRevivalUnswept(t *testing.T, s *subject) {
 	}
 }
 
-func testLeave(t *testing.T, s *subject) {
+func testLeave(t testing.TB, s *subject) {
 	online := s.connect("alice", "", home)
 	s.Advance(30 * time.Millisecond)
 	got := s.leave("alice", "", 0)
 	s.check("leave", got, presence.Offline, "")
 	s.checkNote("leave", got, true)
-	if !got.StatusChanged || got.Reason != presence.ReasonDisconnect || got.AsOf <= online.AsOf || got.LastSeen <= online.LastSeen {
-		t.Errorf("StatusChanged %v, reason %s, asOf %d, lastSeen %d", got.StatusChanged, got.Reason, got.AsOf, got.LastSeen)
+	if got.Change != presence.Disconnected || got.Reason != presence.ReasonDisconnect || got.AsOf <= online.AsOf || got.LastSeen <= online.LastSeen {
+		t.Errorf("change %q, reason %s, asOf %d, lastSeen %d", got.Change, got.Reason, got.AsOf, got.LastSeen)
 	}
 	s.check("status", s.status("alice"), presence.Offline, "")
 	s.check("connect", s.connect("alice", "", home), presence.Online, home.URL)
 }
 
-func testLeaveNobody(t *testing.T, s *subject) {
+func testLeaveNobody(t testing.TB, s *subject) {
 	for range 2 {
 		got := s.leave("alice", "", 0)
 		s.check("leave", got, presence.Offline, "")
@@ -335,7 +373,7 @@ func testLeaveNobody(t *testing.T, s *subject) {
 	s.checkNote("second leave", s.leave("alice", "", 0), false)
 }
 
-func testTwoSessions(t *testing.T, s *subject) {
+func testTwoSessions(t testing.TB, s *subject) {
 	s.connect("alice", "one", home)
 	s.acknowledge("alice", s.connect("alice", "two", about).Note)
 	got := s.leave("alice", "one", 0)
@@ -347,7 +385,7 @@ func testTwoSessions(t *testing.T, s *subject) {
 	s.checkNote("two leaves", got, true)
 }
 
-func testDefaultBesideNamed(t *testing.T, s *subject) {
+func testDefaultBesideNamed(t testing.TB, s *subject) {
 	s.connect("alice", "", home)
 	s.connect("alice", "tab", about)
 	s.check("tab leaves", s.leave("alice", "tab", 0), presence.Online, "")
@@ -358,7 +396,7 @@ func testDefaultBesideNamed(t *testing.T, s *subject) {
 	s.check("nobody leaves", s.leave("alice", "", 0), presence.Offline, "")
 }
 
-func testOldSession(t *testing.T, s *subject) {
+func testOldSession(t testing.TB, s *subject) {
 	s.connect("alice", "old", home)
 	s.connect("alice", "new", about)
 	s.leave("alice", "old", 0)
@@ -370,7 +408,7 @@ func testOldSession(t *testing.T, s *subject) {
 	s.check("late leave of the default", s.leave("alice", "", 0), presence.Online, about.URL)
 }
 
-func testRemainingPage(t *testing.T, s *subject) {
+func testRemainingPage(t testing.TB, s *subject) {
 	s.connect("alice", "one", home)
 	s.connect("alice", "two", about)
 	s.leave("alice", "two", 0)
@@ -384,7 +422,7 @@ func testRemainingPage(t *testing.T, s *subject) {
 	}
 }
 
-func testBackgroundTab(t *testing.T, s *subject) {
+func testBackgroundTab(t testing.TB, s *subject) {
 	s.connect("alice", "one", home)
 	s.acknowledge("alice", s.connect("alice", "two", about).Note)
 	for range 5 {
@@ -405,7 +443,7 @@ func testBackgroundTab(t *testing.T, s *subject) {
 	s.checkNote("status", s.status("alice"), true)
 }
 
-func testGraceBack(t *testing.T, s *subject) {
+func testGraceBack(t testing.TB, s *subject) {
 	s.acknowledge("alice", s.connect("alice", "tab", home).Note)
 	got := s.leave("alice", "tab", s.Timing.Timeout/2)
 	s.check("leave", got, presence.Online, home.URL)
@@ -424,7 +462,7 @@ func testGraceBack(t *testing.T, s *subject) {
 	s.check("status", s.status("alice"), presence.Online, home.URL)
 }
 
-func testGraceGone(t *testing.T, s *subject) {
+func testGraceGone(t testing.TB, s *subject) {
 	s.acknowledge("alice", s.connect("alice", "", home).Note)
 	s.Advance(30 * time.Millisecond)
 	left := s.leave("alice", "", s.Timing.Timeout/4)
@@ -441,7 +479,7 @@ func testGraceGone(t *testing.T, s *subject) {
 	}
 }
 
-func testGraceTwo(t *testing.T, s *subject) {
+func testGraceTwo(t testing.TB, s *subject) {
 	s.connect("alice", "one", home)
 	s.acknowledge("alice", s.connect("alice", "two", about).Note)
 	s.leave("alice", "two", s.Timing.Timeout/4)
@@ -455,7 +493,7 @@ func testGraceTwo(t *testing.T, s *subject) {
 	}
 }
 
-func testAcknowledge(t *testing.T, s *subject) {
+func testAcknowledge(t testing.TB, s *subject) {
 	first := s.connect("alice", "", home)
 	second := s.leave("alice", "", 0)
 	s.acknowledge("alice", first.Note)
@@ -465,7 +503,7 @@ func testAcknowledge(t *testing.T, s *subject) {
 	s.acknowledge("nobody", first.Note)
 }
 
-func testStatuses(t *testing.T, s *subject) {
+func testStatuses(t testing.TB, s *subject) {
 	var ids []string
 	for i := range 40 {
 		id := fmt.Sprintf("user-%d", i%30)
@@ -493,7 +531,7 @@ func testStatuses(t *testing.T, s *subject) {
 	}
 }
 
-func testAsOf(t *testing.T, s *subject) {
+func testAsOf(t testing.TB, s *subject) {
 	var last presence.Time
 	for i := range 60 {
 		var got presence.State
@@ -519,7 +557,7 @@ func testAsOf(t *testing.T, s *subject) {
 	}
 }
 
-func testRetention(t *testing.T, s *subject) {
+func testRetention(t testing.TB, s *subject) {
 	s.connect("alice", "tab", home)
 	gone := s.leave("alice", "tab", 0)
 	s.acknowledge("alice", gone.Note)
@@ -540,7 +578,7 @@ func testRetention(t *testing.T, s *subject) {
 	}
 }
 
-func testAway(t *testing.T, s *subject) {
+func testAway(t testing.TB, s *subject) {
 	s.acknowledge("alice", s.connect("alice", "", home).Note)
 	s.sweep()
 	s.Advance(3 * s.Timing.Timeout)
@@ -553,7 +591,7 @@ func testAway(t *testing.T, s *subject) {
 	}
 }
 
-func testStrangeNames(t *testing.T, s *subject) {
+func testStrangeNames(t testing.TB, s *subject) {
 	for _, user := range []string{"{", "}", "{1}", "a}{b", ":p:", "é🦊", "with space", "a\x00b", "'\"\\", "%s%n", "-inf", "0", strings.Repeat("x", 128)} {
 		s.check("connect "+user, s.connect(user, user, home), presence.Online, home.URL)
 		s.check("connect "+user, s.connect(user, "other", about), presence.Online, about.URL)
@@ -565,7 +603,7 @@ func testStrangeNames(t *testing.T, s *subject) {
 	s.check("its neighbour", s.status("a:p"), presence.Offline, "")
 }
 
-func testMany(t *testing.T, s *subject) {
+func testMany(t testing.TB, s *subject) {
 	const users = 700
 	for i := range users {
 		s.connect(fmt.Sprint(i), "", home)

@@ -39,7 +39,11 @@ func gather(ctx context.Context, t *testing.T, db int, script string) *gathering
 	t.Helper()
 	server := testenv.Redis(t)
 	g := &gathering{
-		t, server, newAutopipeline(&redis.Options{Addr: server.Addr, DB: db, DisableIdentity: true, MaxRetries: 1}),
+		t, server, newAutopipeline(&redis.Options{
+			Addr: server.Addr, DB: db, DisableIdentity: true, MaxRetries: 1,
+			// However long it takes to gather, nobody gives up and tries again.
+			DialTimeout: time.Minute, ReadTimeout: time.Minute, WriteTimeout: time.Minute, PoolTimeout: time.Minute,
+		}),
 		redis.NewClient(&redis.Options{Addr: server.Addr}), make(chan outcome, crowd),
 	}
 	t.Cleanup(func() { g.hook.client.Close() })
@@ -72,15 +76,15 @@ func (g *gathering) signal(s syscall.Signal) {
 
 // await waits until so many round trips are under way and so many wait.
 func (g *gathering) await(trips, waiting int) {
-	for {
+	g.t.Helper()
+	testenv.Eventually(g.t, time.Minute, func() error {
 		g.hook.mu.Lock()
-		reached := g.hook.trips == trips && len(g.hook.waiting) == waiting
-		g.hook.mu.Unlock()
-		if reached {
-			return
+		defer g.hook.mu.Unlock()
+		if g.hook.trips != trips || len(g.hook.waiting) != waiting {
+			return fmt.Errorf("%d round trips under way and %d callers waiting; want %d and %d", g.hook.trips, len(g.hook.waiting), trips, waiting)
 		}
-		testenv.Pause(time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // info returns a line of INFO once nothing is under way any more.

@@ -1,6 +1,8 @@
 package redisstore_test
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,15 +13,17 @@ import (
 	"presence/internal/testenv"
 )
 
-// timing is short for real Redis, whose clock can not be moved: there every
-// step of a test takes its time. It is long enough for a busy machine to stand
-// still for a second and no test to notice.
+// timing is short for real Redis, whose clock cannot be moved: there every step
+// of a test takes its time.
 var timing = presence.Timing{Heartbeat: 800 * time.Millisecond, Timeout: 2 * time.Second, Retention: 5 * time.Second}
 
 const (
 	lease = time.Second
 	away  = 3 * time.Second
 )
+
+// stores counts the stores, so that each has a prefix of its own.
+var stores atomic.Int64
 
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
@@ -45,7 +49,7 @@ func TestRedis(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		return backend(t, config.Redis{RedisURL: server.URL}, testenv.Pause)
+		return backend(t, config.Redis{RedisURL: server.URL}, nil)
 	})
 }
 
@@ -53,7 +57,7 @@ func TestTwoRedis(t *testing.T) {
 	t.Parallel()
 	server, pages := testenv.Redis(t), testenv.Redis(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		return backend(t, config.Redis{RedisURL: server.URL, StatusRedisURL: pages.URL}, testenv.Pause)
+		return backend(t, config.Redis{RedisURL: server.URL, StatusRedisURL: pages.URL}, nil)
 	})
 }
 
@@ -61,17 +65,23 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	url := testenv.RedisCluster(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		return backend(t, config.Redis{RedisURL: url, RedisCluster: true}, testenv.Pause)
+		return backend(t, config.Redis{RedisURL: url, RedisCluster: true}, nil)
 	})
 }
 
-// backend returns a store under a prefix of the test's own.
+// backend returns a store under a prefix of the test's own. If advance is nil, the
+// clock is that of a real Redis.
 func backend(t *testing.T, where config.Redis, advance func(time.Duration)) presencetest.Backend {
 	t.Helper()
-	store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: where, Shards: 4, Prefix: t.Name(), Lease: lease, Away: away})
+	store, err := redisstore.New(redisstore.Options{Timing: timing, Redis: where, Shards: 4, Prefix: fmt.Sprint(t.Name(), stores.Add(1)), Lease: lease, Away: away})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return presencetest.Backend{Store: store, Timing: timing, Lease: lease, Advance: advance}
+	b := presencetest.Backend{Store: store, Timing: timing, Lease: lease, Advance: advance}
+	if advance == nil {
+		clock := testenv.ClockOf(t, where.RedisURL)
+		b.Advance, b.Now = clock.Advance, clock.Now
+	}
+	return b
 }

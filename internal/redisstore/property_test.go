@@ -97,18 +97,18 @@ var (
 
 func (p *pair) touch(rt *rapid.T, reason presence.Reason) {
 	user, session, page := modelUsers.Draw(rt, "user"), modelSessions.Draw(rt, "session"), modelPages.Draw(rt, "page")
-	got, err := p.store.Touch(p.Context(), user, session, page, reason)
+	got, err := p.store.Touch(p.Context(), presence.Beat{UserID: user, SessionID: session, Page: page, Reason: reason})
 	p.check(err)
-	want, _ := p.model.Touch(context.Background(), user, session, page, reason)
+	want, _ := p.model.Touch(context.Background(), presence.Beat{UserID: user, SessionID: session, Page: page, Reason: reason})
 	p.compare(got, want, true)
 }
 
 func (p *pair) leave(rt *rapid.T) {
 	user, session := modelUsers.Draw(rt, "user"), modelSessions.Draw(rt, "session")
 	grace := rapid.SampledFrom([]time.Duration{0, 500 * time.Millisecond, 8500 * time.Millisecond, p.timing.Timeout}).Draw(rt, "grace")
-	got, err := p.store.Leave(p.Context(), user, session, grace)
+	got, err := p.store.Leave(p.Context(), presence.Leave{UserID: user, SessionID: session, GraceMs: grace.Milliseconds()})
 	p.check(err)
-	want, _ := p.model.Leave(context.Background(), user, session, grace)
+	want, _ := p.model.Leave(context.Background(), presence.Leave{UserID: user, SessionID: session, GraceMs: grace.Milliseconds()})
 	p.compare(got, want, want.Note != 0)
 }
 
@@ -145,8 +145,8 @@ func (p *pair) sweep() {
 		for _, got := range got.Due {
 			if got.UserID == want.UserID {
 				p.notes[got.UserID] = [2]presence.Time{got.Note, want.Note}
-				if got.Status != want.Status || got.Reason != want.Reason {
-					p.Fatalf("due: %s %s %s, want %s %s", got.UserID, got.Status, got.Reason, want.Status, want.Reason)
+				if got.Status != want.Status || got.Change != want.Change || got.Reason != want.Reason {
+					p.Fatalf("due: %s %s %s %s, want %s %s %s", got.UserID, got.Status, got.Change, got.Reason, want.Status, want.Change, want.Reason)
 				}
 			}
 		}
@@ -160,8 +160,8 @@ func (p *pair) compare(got, want presence.State, written bool) {
 	if got.UserID != want.UserID || got.Status != want.Status || text(got.URL) != text(want.URL) || text(got.Title) != text(want.Title) {
 		p.Fatalf("%s is %s on %s, want %s %s on %s", got.UserID, got.Status, text(got.URL), want.UserID, want.Status, text(want.URL))
 	}
-	if (got.Note != 0) != (want.Note != 0) || got.Reason != want.Reason || got.StatusChanged != want.StatusChanged {
-		p.Fatalf("%s: note %v %q, status changed %v; want %v %q, %v", got.UserID, got.Note, got.Reason, got.StatusChanged, want.Note, want.Reason, want.StatusChanged)
+	if (got.Note != 0) != (want.Note != 0) || got.Reason != want.Reason || got.Change != want.Change {
+		p.Fatalf("%s: note %v %q %q; want %v %q %q", got.UserID, got.Note, got.Change, got.Reason, want.Note, want.Change, want.Reason)
 	}
 	if got.Note != 0 {
 		p.notes[got.UserID] = [2]presence.Time{got.Note, want.Note}

@@ -32,7 +32,7 @@ func newStore(t *testing.T) (store *redisstore.Store, url string, advance func(t
 
 func connect(t *testing.T, store *redisstore.Store) presence.State {
 	t.Helper()
-	state, err := store.Touch(t.Context(), "alice", "", presence.Page{URL: "https://example.com/", Title: "Home"}, presence.ReasonConnect)
+	state, err := store.Touch(t.Context(), presence.Beat{UserID: "alice", SessionID: "", Page: presence.Page{URL: "https://example.com/", Title: "Home"}, Reason: presence.ReasonConnect})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestPageInLongGrace(t *testing.T) {
 	store, _, advance := newStore(t)
 	page := func(url string) presence.Page { return presence.Page{URL: url, Title: url} }
 	touch := func(session, url string, reason presence.Reason) presence.State {
-		state, err := store.Touch(t.Context(), "alice", session, page(url), reason)
+		state, err := store.Touch(t.Context(), presence.Beat{UserID: "alice", SessionID: session, Page: page(url), Reason: reason})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestPageInLongGrace(t *testing.T) {
 	touch("two", "https://example.com/2", presence.ReasonConnect)
 	advance(20 * time.Second)
 	touch("one", "https://example.com/1", presence.ReasonHeartbeat)
-	if _, err := store.Leave(t.Context(), "alice", "two", 20*time.Second); err != nil {
+	if _, err := store.Leave(t.Context(), presence.Leave{UserID: "alice", SessionID: "two", GraceMs: 20_000}); err != nil {
 		t.Fatal(err)
 	}
 	advance(6 * time.Second)
@@ -145,7 +145,7 @@ func TestBeatAfterClockStepsBack(t *testing.T) {
 	last := connect(t, store)
 	advance(-10 * time.Minute)
 	for range 3 {
-		state, err := store.Touch(t.Context(), "alice", "", presence.Page{URL: "https://example.com/", Title: "Home"}, presence.ReasonHeartbeat)
+		state, err := store.Touch(t.Context(), presence.Beat{UserID: "alice", SessionID: "", Page: presence.Page{URL: "https://example.com/", Title: "Home"}, Reason: presence.ReasonHeartbeat})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func BenchmarkStore(b *testing.B) {
 	users := make([]string, 100)
 	for i := range users {
 		users[i] = "user" + strconv.Itoa(i)
-		state, err := store.Touch(b.Context(), users[i], "", page, presence.ReasonConnect)
+		state, err := store.Touch(b.Context(), presence.Beat{UserID: users[i], SessionID: "", Page: page, Reason: presence.ReasonConnect})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func BenchmarkStore(b *testing.B) {
 			b.ReportAllocs()
 			// Of many, as a user's clock must not run ahead of the time.
 			for n := 0; b.Loop(); n++ {
-				if _, err := store.Touch(b.Context(), users[n%len(users)], session, page, presence.ReasonHeartbeat); err != nil {
+				if _, err := store.Touch(b.Context(), presence.Beat{UserID: users[n%len(users)], SessionID: session, Page: page, Reason: presence.ReasonHeartbeat}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -10,35 +11,22 @@ import (
 	"presence"
 )
 
-// everything is what a careful client selects.
-const everything = "userId status url title lastSeen asOf expiresAt heartbeatIntervalMs"
-
-// lazy are selections that rob subscribers.
-var lazy = []string{
-	"userId status",
-	"userId status asOf heartbeatIntervalMs",
-	"userId status lastSeen asOf expiresAt heartbeatIntervalMs",
-	"userId status url title lastSeen asOf expiresAt",
-	"status",
-}
-
-// subscribed are the mutations onStatus subscribes to.
-var subscribed = []string{"connect", "disconnect", "connected", "disconnected"}
+// announcing are the mutations that onStatus subscribes to.
+var announcing = []string{"connected", "disconnected"}
 
 // call is one GraphQL field, asked of AppSync.
 type call struct {
 	caller    string // "" is IAM
 	field     string
 	arguments json.RawMessage
-	selection []string
 	user      string // whom it is about, if only one
 	tab       *tab
 }
 
 var errAPI = errors.New("AppSync answers an error")
 
-// appsync answers a call: it asks the Lambda function, sends subscribers the
-// answer if it is not null, and then gives it to the caller.
+// appsync answers a call: it asks the Lambda function, sends subscribers what an
+// announcing mutation answers, and then gives the answer to the caller.
 func (w *world) appsync(c call, answer func([]byte, error)) {
 	name := c.field
 	if c.user != "" {
@@ -62,23 +50,20 @@ func (w *world) appsync(c call, answer func([]byte, error)) {
 		}
 		w.cached[key] = w.now + time.Minute
 	}
-	identity := map[string]any{"sub": c.caller, "issuer": "https://issuer.example", "username": c.caller, "claims": map[string]string{"sub": c.caller}}
+	// As resolvers/appsync.js makes it.
+	by := map[string]string{"mode": "user", "id": c.caller}
 	if c.caller == "" {
-		identity = map[string]any{"accountId": "123456789012", "userArn": "arn:aws:sts::123456789012:assumed-role/announce/x"}
+		by = map[string]string{"mode": "iam"}
 	}
-	payload, err := json.Marshal(map[string]any{
-		"arguments": c.arguments, "identity": identity, "source": nil, "prev": nil, "stash": map[string]any{},
-		"request": map[string]any{"headers": map[string]string{"host": "api.example"}, "domainName": nil},
-		"info": map[string]any{
-			"fieldName": c.field, "parentTypeName": parent, "variables": map[string]any{},
-			"selectionSetList": c.selection, "selectionSetGraphQL": "{\n  " + strings.Join(c.selection, "\n  ") + "\n}",
-		},
-	})
+	payload, err := json.Marshal(map[string]any{"field": parent + "." + c.field, "arguments": c.arguments, "caller": by})
 	if err != nil {
 		panic(err)
 	}
 	inv := &invocation{name: name, user: c.user, tab: c.tab}
 	inv.done = func(reply []byte, err error) {
+		if err == nil {
+			reply, err = unwrap(reply)
+		}
 		if err == nil {
 			w.checkAnswer(inv, c.field, reply)
 			if w.fault("AppSync error after the call", w.APIError/2) {
@@ -98,28 +83,33 @@ func (w *world) appsync(c call, answer func([]byte, error)) {
 	w.invoke(inv, payload)
 }
 
-// fanOut sends subscribers what a mutation selected of its answer.
+// unwrap returns the data of the function's answer, or its error.
+func unwrap(reply []byte) ([]byte, error) {
+	var answer struct {
+		Data  json.RawMessage
+		Error *struct{ Type, Message string }
+	}
+	if err := json.Unmarshal(reply, &answer); err != nil {
+		return nil, err
+	}
+	if answer.Error != nil {
+		return nil, fmt.Errorf("%s: %s", answer.Error.Type, answer.Error.Message)
+	}
+	return answer.Data, nil
+}
+
+// fanOut sends subscribers what an announcing mutation answers, by its topics:
+// each watcher watches all users.
 func (w *world) fanOut(c call, reply []byte) {
-	if !slices.Contains(subscribed, c.field) || string(reply) == "null" ||
-		!slices.Contains(c.selection, "userId") || !slices.Contains(c.selection, "status") {
+	if !slices.Contains(announcing, c.field) && (!w.Naive.ToldByCaller || c.field != "connect") {
 		return
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(reply, &fields); err != nil {
-		panic(err)
-	}
-	for name := range fields {
-		if !slices.Contains(c.selection, name) {
-			delete(fields, name)
-		}
-	}
-	data, err := json.Marshal(fields)
-	if err != nil {
-		panic(err)
-	}
 	var p presence.Presence
-	if err := json.Unmarshal(data, &p); err != nil {
+	if err := json.Unmarshal(reply, &p); err != nil {
 		panic(err)
+	}
+	if !w.Naive.ToldByCaller && !slices.Contains(p.Topics, presence.UserTopic(p.UserID)) {
+		return
 	}
 	for _, watcher := range w.watchers {
 		watcher.push(p)
@@ -200,7 +190,7 @@ func (v *watcher) query() {
 	arguments, _ := json.Marshal(map[string][]string{"userIds": ids})
 	w.after(w.between(10*time.Millisecond, 100*time.Millisecond), func() {
 		asked := w.now
-		w.appsync(call{caller: "watcher", field: "statuses", arguments: arguments, selection: strings.Fields(everything)}, func(reply []byte, err error) {
+		w.appsync(call{caller: "watcher", field: "statuses", arguments: arguments}, func(reply []byte, err error) {
 			if err == nil && w.fault("network loss", w.NetLost) {
 				err = errAPI
 			}
@@ -240,14 +230,11 @@ func (v *watcher) push(p presence.Presence) {
 	}
 	socket := v.socket
 	w.after(w.between(5*time.Millisecond, 300*time.Millisecond), func() {
-		switch {
-		case v.socket != socket:
+		if v.socket != socket {
 			v.taint(p.UserID)
-		case p.AsOf == 0 && !w.Naive.LastWins:
-			// A mutation selected less than subscribers need.
-		default:
-			v.learn(p, "told")
+			return
 		}
+		v.learn(p, "told")
 	})
 }
 

@@ -88,7 +88,7 @@ func (w *world) apply(inv *invocation) {
 		inv.acked = true
 		return
 	case op.Leave:
-		_, _ = w.truth.Leave(ctx, op.UserID, op.SessionID, op.Grace)
+		_, _ = w.truth.Leave(ctx, presence.Leave{UserID: op.UserID, SessionID: op.SessionID, GraceMs: op.GraceMs})
 	case op.UserID != "":
 		// Whether the shown page's session has just expired decides whether this one
 		// takes over.
@@ -98,7 +98,7 @@ func (w *world) apply(inv *invocation) {
 			w.check.vague[op.UserID] = true
 		}
 		w.at = w.now
-		_, _ = w.truth.Touch(ctx, op.UserID, op.SessionID, op.Page, op.Reason)
+		_, _ = w.truth.Touch(ctx, presence.Beat{UserID: op.UserID, SessionID: op.SessionID, Page: op.Page, Reason: op.Reason})
 		if inv.tab != nil {
 			inv.tab.applied = true
 		}

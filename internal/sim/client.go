@@ -189,10 +189,6 @@ func (t *tab) send(field string, arguments map[string]any, done func(error)) {
 		panic(err)
 	}
 	w.log(t.name(), "%s %s", field, text)
-	selection := everything
-	if w.fault("short selection", w.Lazy) {
-		selection = lazy[w.rand.IntN(len(lazy))]
-	}
 	const patience = 5 * time.Second
 	lost := w.fault("network loss", w.NetLost)
 	if lost && (w.Steady || w.rand.IntN(2) == 0) {
@@ -200,7 +196,7 @@ func (t *tab) send(field string, arguments map[string]any, done func(error)) {
 		return
 	}
 	w.after(w.between(20*time.Millisecond, 150*time.Millisecond), func() {
-		c := call{caller: t.u.id, field: field, arguments: text, selection: strings.Fields(selection), user: t.u.id, tab: t}
+		c := call{caller: t.u.id, field: field, arguments: text, user: t.u.id, tab: t}
 		w.appsync(c, func(_ []byte, err error) {
 			after := w.between(20*time.Millisecond, 150*time.Millisecond)
 			if lost {

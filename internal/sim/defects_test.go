@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"presence"
+	"presence/internal/announce"
 	"presence/internal/sim"
 )
 
@@ -38,10 +39,24 @@ func TestDefectsAreNoticed(t *testing.T) {
 				return stale{s, map[string]presence.Presence{}}
 			})
 		},
-		"D9-query-then-subscribe":    func(p *sim.Plan) { p.Naive.QueryFirst = true },
-		"D10-heartbeat-as-query":     func(p *sim.Plan) { p.Naive.HeartbeatQuery = true },
-		"the-sample-as-a-whole":      func(p *sim.Plan) { p.Subject, p.Naive.LastWins = sim.Ancestor, true },
-		"watchers-that-know-no-asOf": func(p *sim.Plan) { p.Naive.LastWins = true },
+		"D9-query-then-subscribe": func(p *sim.Plan) { p.Naive.QueryFirst = true },
+		"D10-heartbeat-as-query":  func(p *sim.Plan) { p.Naive.HeartbeatQuery = true },
+		"the-sample-as-a-whole":   func(p *sim.Plan) { p.Subject, p.Naive = sim.Sample, sim.Naive{LastWins: true, ToldByCaller: true} },
+		"never-acknowledged": func(p *sim.Plan) {
+			p.Subject = sim.Ours(func(s presence.Store) presence.Store { return deaf{s} })
+		},
+		"acknowledges-what-was-not-announced": func(p *sim.Plan) {
+			p.Subject = sim.Ours(func(s presence.Store) presence.Store { return hasty{s} })
+		},
+		"no-rule-for-changes-of-page": func(p *sim.Plan) {
+			p.Rules = announce.Rules()
+			p.Rules[0].Changes = []presence.Change{presence.Connected}
+		},
+		// Slow instances read the truth and answer it late.
+		"watchers-that-know-no-asOf": func(p *sim.Plan) {
+			p.Faults = sim.Faults{Slow: 0.2, EventTwice: 0.5}
+			p.Naive.LastWins = true
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,14 +88,30 @@ func (s forgetful) Sweep(ctx context.Context) (presence.Sweep, error) {
 	return sweep, err
 }
 
+// deaf acknowledges nothing.
+type deaf struct{ presence.Store }
+
+func (deaf) Acknowledge(context.Context, string, presence.Time) error { return nil }
+
+// hasty acknowledges whatever note there is by now, and not the one announced.
+type hasty struct{ presence.Store }
+
+func (s hasty) Acknowledge(ctx context.Context, userID string, _ presence.Time) error {
+	states, err := s.Status(ctx, []string{userID})
+	if err != nil {
+		return err
+	}
+	return s.Store.Acknowledge(ctx, userID, states[0].Note)
+}
+
 // silent tells nobody of those whom a heartbeat brings back.
 type silent struct{ presence.Store }
 
-func (s silent) Touch(ctx context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
-	state, err := s.Store.Touch(ctx, userID, sessionID, page, reason)
-	if reason == presence.ReasonHeartbeat && state.Note != 0 {
-		_ = s.Acknowledge(ctx, userID, state.Note)
-		state.Note, state.StatusChanged = 0, false
+func (s silent) Touch(ctx context.Context, b presence.Beat) (presence.State, error) {
+	state, err := s.Store.Touch(ctx, b)
+	if b.Reason == presence.ReasonHeartbeat && state.Note != 0 {
+		_ = s.Acknowledge(ctx, b.UserID, state.Note)
+		state.Note, state.Change = 0, presence.NoChange
 	}
 	return state, err
 }
@@ -95,26 +126,31 @@ type believer struct{ sim.Invoker }
 
 func (b believer) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	reply, err := b.Invoker.Invoke(ctx, payload)
-	if err != nil || !bytes.Contains(payload, []byte(`"fieldName":"disconnected"`)) {
+	if err != nil || !bytes.Contains(payload, []byte(`"field":"Mutation.disconnected"`)) {
 		return reply, err
 	}
-	var p presence.Presence
-	if err := json.Unmarshal(reply, &p); err != nil {
+	var answer struct {
+		Data presence.Presence `json:"data"`
+	}
+	if err := json.Unmarshal(reply, &answer); err != nil {
 		return nil, err
 	}
+	p := &answer.Data
 	p.Status, p.URL, p.Title, p.ExpiresAt = presence.Offline, nil, nil, 0
-	return json.Marshal(p)
+	return json.Marshal(answer)
 }
 
 // sessionless knows one session a user.
 type sessionless struct{ presence.Store }
 
-func (s sessionless) Touch(ctx context.Context, userID, _ string, page presence.Page, reason presence.Reason) (presence.State, error) {
-	return s.Store.Touch(ctx, userID, "", page, reason)
+func (s sessionless) Touch(ctx context.Context, b presence.Beat) (presence.State, error) {
+	b.SessionID = ""
+	return s.Store.Touch(ctx, b)
 }
 
-func (s sessionless) Leave(ctx context.Context, userID, _ string, grace time.Duration) (presence.State, error) {
-	return s.Store.Leave(ctx, userID, "", grace)
+func (s sessionless) Leave(ctx context.Context, l presence.Leave) (presence.State, error) {
+	l.SessionID = ""
+	return s.Store.Leave(ctx, l)
 }
 
 // stale says online of everybody a sweep has not found out about yet.
@@ -123,15 +159,15 @@ type stale struct {
 	online map[string]presence.Presence
 }
 
-func (s stale) Touch(ctx context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
-	state, err := s.Store.Touch(ctx, userID, sessionID, page, reason)
-	s.online[userID] = state.Presence
+func (s stale) Touch(ctx context.Context, b presence.Beat) (presence.State, error) {
+	state, err := s.Store.Touch(ctx, b)
+	s.online[b.UserID] = state.Presence
 	return state, err
 }
 
-func (s stale) Leave(ctx context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
-	delete(s.online, userID)
-	return s.Store.Leave(ctx, userID, sessionID, grace)
+func (s stale) Leave(ctx context.Context, l presence.Leave) (presence.State, error) {
+	delete(s.online, l.UserID)
+	return s.Store.Leave(ctx, l)
 }
 
 func (s stale) Status(ctx context.Context, userIDs []string) ([]presence.State, error) {

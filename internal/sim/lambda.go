@@ -7,11 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"presence"
+	"presence/internal/announce"
 	"presence/internal/config"
 	"presence/internal/redisstore"
 	"presence/resolvers"
@@ -36,7 +36,7 @@ type Operation struct {
 	UserID, SessionID string
 	Page              presence.Page
 	Reason            presence.Reason
-	Grace             time.Duration
+	GraceMs           int64
 }
 
 // Subject makes an instance of the Lambda function that is tried.
@@ -121,14 +121,14 @@ type telling struct {
 	applying func(Operation)
 }
 
-func (s *telling) Touch(ctx context.Context, userID, sessionID string, page presence.Page, reason presence.Reason) (presence.State, error) {
-	s.applying(Operation{UserID: userID, SessionID: sessionID, Page: page, Reason: reason})
-	return s.Store.Touch(ctx, userID, sessionID, page, reason)
+func (s *telling) Touch(ctx context.Context, b presence.Beat) (presence.State, error) {
+	s.applying(Operation{UserID: b.UserID, SessionID: b.SessionID, Page: b.Page, Reason: b.Reason})
+	return s.Store.Touch(ctx, b)
 }
 
-func (s *telling) Leave(ctx context.Context, userID, sessionID string, grace time.Duration) (presence.State, error) {
-	s.applying(Operation{Leave: true, UserID: userID, SessionID: sessionID, Grace: grace})
-	return s.Store.Leave(ctx, userID, sessionID, grace)
+func (s *telling) Leave(ctx context.Context, l presence.Leave) (presence.State, error) {
+	s.applying(Operation{Leave: true, UserID: l.UserID, SessionID: l.SessionID, GraceMs: l.GraceMs})
+	return s.Store.Leave(ctx, l)
 }
 
 func (s *telling) Status(ctx context.Context, userIDs []string) ([]presence.State, error) {
@@ -322,7 +322,7 @@ func (b *bus) Publish(_ context.Context, events []presence.Event) (failed int, e
 			failed++
 			continue
 		}
-		w.log("bus", "%s %s as of %s, announced %v", e.DetailType(), e.UserID, clock(e.AsOf), e.Announced)
+		w.log("bus", "%s %s as of %s", e.Change.DetailType(), e.UserID, clock(e.AsOf))
 		w.deliver(e)
 	}
 	if failed == 0 && w.fault("PutEvents answer lost", w.PutLost) {
@@ -337,9 +337,6 @@ func (b *bus) Publish(_ context.Context, events []presence.Event) (failed int, e
 // deliver runs EventBridge's rules on an event and calls their target.
 func (w *world) deliver(e presence.Event) {
 	w.published(e)
-	if e.Announced {
-		return
-	}
 	if w.now < w.ruleOff {
 		w.log("bus", "the rule is off")
 		return
@@ -362,14 +359,21 @@ func (w *world) deliver(e presence.Event) {
 	}
 }
 
+// rules are the rules on the bus.
+func (w *world) rules() []announce.Rule {
+	if w.Rules != nil {
+		return w.Rules
+	}
+	return announce.Rules()
+}
+
 // announce is the rule's target: the mutation that makes AppSync tell
 // subscribers.
 func (w *world) announce(e presence.Event) {
-	for _, a := range presence.Announcements() {
-		if a.DetailType == e.DetailType() {
+	for _, r := range w.rules() {
+		if slices.Contains(r.Changes, e.Change) {
 			arguments, _ := json.Marshal(map[string]string{"userId": e.UserID})
-			selection := strings.Fields(strings.Trim(a.Operation()[strings.LastIndex(a.Operation(), "{"):], "{} "))
-			w.appsync(call{caller: "", field: a.Field, arguments: arguments, selection: selection, user: e.UserID}, func([]byte, error) {})
+			w.appsync(call{caller: "", field: r.Field, arguments: arguments, user: e.UserID}, func([]byte, error) {})
 		}
 	}
 }

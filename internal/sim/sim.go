@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"presence"
+	"presence/internal/announce"
 	"presence/internal/model"
 )
 
@@ -51,6 +52,8 @@ type Plan struct {
 	// it is time.
 	NoRetry bool
 	Faults
+	// Rules are those on the bus: [announce.Rules] if nil.
+	Rules []announce.Rule
 	// Subject is what is tried: [Ours] if nil.
 	Subject Subject
 	// Naive clients and watchers are the AppSync presence sample's: heartbeats go
@@ -64,6 +67,8 @@ type Plan struct {
 // Naive is what clients and watchers may do wrong.
 type Naive struct {
 	HeartbeatQuery, QueryFirst, LastWins bool
+	// ToldByCaller has subscribers told by the answers to connect, too.
+	ToldByCaller bool
 }
 
 // Faults are the ways in which a history goes wrong. Probabilities are those of
@@ -81,7 +86,6 @@ type Faults struct {
 	APIError   float64 // AppSync answers an error, before or after the call
 	NetLost    float64 // a client's request or its answer is lost
 	PushLost   float64 // AppSync drops a message to a watcher
-	Lazy       float64 // a client selects few fields
 	NoSweep    float64 // a scheduled sweep does not run
 	TwoSweeps  float64 // a scheduled sweep runs twice at once
 
@@ -145,7 +149,7 @@ func Draw(seed uint64) Plan {
 			Kill: some(0.2), RedisCut: some(0.02), Slow: some(0.2),
 			Throttle: some(0.6), EntryFail: some(0.6), PutLost: some(0.4),
 			EventLost: some(0.6), EventTwice: some(0.5), EventLate: some(0.6),
-			APIError: some(0.4), NetLost: some(0.4), PushLost: some(0.4), Lazy: some(0.8),
+			APIError: some(0.4), NetLost: some(0.4), PushLost: some(0.4),
 			NoSweep: some(0.6), TwoSweeps: some(1),
 			RedisDown: once(), RuleOff: once(), Offline: once(),
 			WrongClock: r.IntN(3) == 0, Sleep: r.IntN(3) == 0,

@@ -3,6 +3,7 @@
 package testenv
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"slices"
@@ -24,8 +25,26 @@ type TB interface {
 	Cleanup(func())
 }
 
-// Pause waits between two looks at a condition.
-func Pause(d time.Duration) { <-time.After(d) }
+// Eventually calls check, again and again, until it returns nil. It fails the
+// test with check's last error once limit is over.
+func Eventually(tb TB, limit time.Duration, check func() error) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tb.Fatal(err)
+		}
+	}
+}
 
 // Embedded starts a miniredis whose clock stands still until it is moved. It
 // returns the server's URL and a function that moves its clock.
@@ -58,8 +77,13 @@ func Require(tb TB, what, executable string) string {
 // PRESENCE_TEST_REQUIRE, a list separated by commas, names that.
 func Missing(tb TB, what, message string) {
 	tb.Helper()
-	if slices.Contains(strings.Split(os.Getenv("PRESENCE_TEST_REQUIRE"), ","), what) {
+	if Required(what) {
 		tb.Fatal(message)
 	}
 	tb.Skip(message)
+}
+
+// Required reports whether PRESENCE_TEST_REQUIRE names what.
+func Required(what string) bool {
+	return slices.Contains(strings.Split(os.Getenv("PRESENCE_TEST_REQUIRE"), ","), what)
 }

@@ -15,3 +15,20 @@ type Credentials struct {
 	Header http.Header
 	Body   []byte
 }
+
+// SignatureError is the errorType of a Signature Version 4 that is refused,
+// which AWS answers with 403 and not with 401.
+type SignatureError string
+
+// The types there are.
+const (
+	// UnrecognizedClient: nobody has this access key ID.
+	UnrecognizedClient SignatureError = "UnrecognizedClientException"
+	// InvalidSignature: the signature is not the request's, or is too old.
+	InvalidSignature SignatureError = "InvalidSignatureException"
+	// IncompleteSignature: something the signature needs is not there.
+	IncompleteSignature SignatureError = "IncompleteSignatureException"
+)
+
+// Error implements error.
+func (e SignatureError) Error() string { return string(e) }

@@ -1,39 +1,14 @@
-// Package wire is AppSync's wire vocabulary: the JSON a direct Lambda
-// resolver is called with, and the names both sides of the API use. It has no
-// behaviour.
+// Package wire is AppSync's vocabulary: the names and the JSON that both sides of
+// the API use. It has no behaviour.
 package wire
 
 import "encoding/json"
-
-// Event is what AppSync calls a direct Lambda resolver with: the resolver
-// context. See "Direct Lambda resolvers" in the AppSync developer guide.
-type Event struct {
-	Arguments json.RawMessage `json:"arguments"`
-	// Identity is nil for callers with an API key.
-	Identity *Identity       `json:"identity"`
-	Source   json.RawMessage `json:"source"`
-	Request  Request         `json:"request"`
-	Prev     json.RawMessage `json:"prev"`
-	Info     Info            `json:"info"`
-	Stash    json.RawMessage `json:"stash"`
-}
 
 // Request is the HTTP request as resolvers see it. AppSync never passes
 // cookies.
 type Request struct {
 	Headers    map[string]string `json:"headers"`
 	DomainName *string           `json:"domainName"`
-}
-
-// Info describes the field being resolved.
-type Info struct {
-	// SelectionSetList holds the selected fields, nested ones joined with a slash;
-	// an aliased field by its alias.
-	SelectionSetList    []string        `json:"selectionSetList"`
-	SelectionSetGraphQL string          `json:"selectionSetGraphQL"`
-	ParentTypeName      string          `json:"parentTypeName"`
-	FieldName           string          `json:"fieldName"`
-	Variables           json.RawMessage `json:"variables"`
 }
 
 // Identity is who AppSync has authenticated. Which fields are set depends on

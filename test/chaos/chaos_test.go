@@ -112,7 +112,7 @@ func TestParts(t *testing.T) {
 		if err := admin.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal").Err(); err != nil {
 			t.Fatal(err)
 		}
-		testenv.Pause(100 * time.Millisecond)
+		lasts(100 * time.Millisecond)
 	}
 	s.converge(t, load, views)
 }
@@ -142,11 +142,10 @@ func TestOutageAnnouncesNobody(t *testing.T) {
 	server := testenv.Redis(t)
 	s := newStack(t, "--redis-url", server.URL)
 	load := s.load(t, names...)
-	testenv.Pause(2 * timeout)
 	for _, l := range load {
+		eventually(t, patience, l.opened)
 		l.settle()
 	}
-	pause()
 	views := s.watch(t, names...)
 	s.agree(t, load, views)
 	announced := views[0].offline()
@@ -155,21 +154,55 @@ func TestOutageAnnouncesNobody(t *testing.T) {
 	for _, pid := range instances {
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 	}
-	testenv.Pause(3 * timeout)
+	lasts(3 * timeout)
 	// Sweeps go on before anybody can beat.
+	resumed := redisTime(t, server.Addr)
 	for _, pid := range instances {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
-	testenv.Pause(timeout / 3)
+	eventually(t, patience, func() error { return sweptSince(t, server.Addr, resumed) })
 	if got := online(t, server.Addr); got != len(names) {
 		t.Errorf("after the outage %d of %d are left", got, len(names))
 	}
 	s.api.signal(t, syscall.SIGCONT)
-	testenv.Pause(2 * timeout)
+	lasts(2 * timeout) // whoever was to be taken offline would have been by then
 	if got := views[0].offline() - announced; got != 0 {
 		t.Errorf("%d people who were there were announced offline", got)
 	}
 	s.converge(t, load, views)
+}
+
+// redisTime returns the time of Redis, in ms.
+func redisTime(t *testing.T, addr string) int64 {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close()
+	now, err := client.Time(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now.UnixMilli()
+}
+
+// sweptSince returns an error unless every shard was swept after a time.
+func sweptSince(t *testing.T, addr string, since int64) error {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close()
+	shards, err := client.Keys(t.Context(), "*:shard").Result()
+	if err != nil {
+		return err
+	}
+	for _, key := range shards {
+		swept, err := client.HGet(t.Context(), key, "swept").Int64()
+		if err != nil {
+			return err
+		}
+		if swept < since {
+			return fmt.Errorf("%s was last swept at %d, before %d", key, swept, since)
+		}
+	}
+	return nil
 }
 
 // online returns how many users no sweep has taken offline.
@@ -256,8 +289,12 @@ func nodeID(t *testing.T, node *testenv.Server) string {
 	return id
 }
 
-// pause lets the trouble last, or the parts recover, for about a heartbeat.
-func pause() { testenv.Pause(1200 * time.Millisecond) }
+// lasts lets the trouble, or the time without any, last for d. It is the schedule
+// of faults; results are waited for by eventually.
+func lasts(d time.Duration) { <-time.After(d) }
+
+// pause lasts for about a heartbeat.
+func pause() { lasts(1200 * time.Millisecond) }
 
 // eventually waits until there is no error any more.
 func eventually(t *testing.T, limit time.Duration, check func() error) {
@@ -267,7 +304,7 @@ func eventually(t *testing.T, limit time.Duration, check func() error) {
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		testenv.Pause(50 * time.Millisecond)
+		lasts(50 * time.Millisecond)
 	}
 }
 
@@ -471,6 +508,16 @@ func (p *person) settle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settled = true
+}
+
+// opened returns an error until the person has opened a page.
+func (p *person) opened() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.page == "" {
+		return fmt.Errorf("%s has not opened a page", p.name)
+	}
+	return nil
 }
 
 // vanish ends the person without a word.

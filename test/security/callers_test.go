@@ -2,6 +2,7 @@ package security_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -77,7 +78,6 @@ func TestSpoofing(t *testing.T) {
 func TestOnlyIAMAnnounces(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, options{})
-	// A selection too short for subscribers leaves bob's note to be announced.
 	if answer := w.send(request{token: w.token("bob"), document: `mutation { connect(url: "", title: "") { userId } }`}); strings.Contains(answer, "errors") {
 		t.Fatal(answer)
 	}
@@ -118,7 +118,7 @@ func TestOnlyIAMAnnounces(t *testing.T) {
 	mallory.start("1", `{"query":"mutation { disconnected(userId: \"bob\") { userId } }"}`, map[string]string{"Authorization": w.token("mallory")})
 	mallory.expect(wire.TypeError)
 
-	if calls := w.calls(); strings.Contains(calls, "connected") {
+	if calls := w.calls(); strings.Contains(calls, "connected") { // disconnected, too
 		t.Errorf("the function was invoked for %s", calls)
 	}
 	if w.state("bob").Note == 0 {
@@ -126,7 +126,7 @@ func TestOnlyIAMAnnounces(t *testing.T) {
 	}
 	// That is what a caller by IAM can do.
 	w.send(request{iam: true, document: `mutation { connected(userId: "bob") ` + everything + ` }`})
-	if calls := w.calls(); !strings.HasSuffix(calls, " connected") || w.state("bob").Note != 0 {
+	if calls := w.calls(); !strings.HasSuffix(calls, " Mutation.connected") || w.state("bob").Note != 0 {
 		t.Errorf("not announced by IAM; invoked for %s", calls)
 	}
 }
@@ -153,11 +153,107 @@ func TestTokenExpiresMidConnection(t *testing.T) {
 		t.Errorf("over HTTP: %s", answer)
 	}
 	w.connect("bob", "", "")
+	w.announce("bob")
 	if f := s.expect(wire.TypeData); f.ID != "before" {
 		t.Errorf("data for %q", f.ID)
 	}
 	s.start("renewed", watchBob, map[string]string{"Authorization": w.token("alice")})
 	s.expect(wire.TypeStartAck)
+}
+
+// Whatever a client's mutation selects, and under which names, subscribers are
+// told the truth, once, by EventBridge's mutation (trials C1, C2 and C3).
+func TestSubscribersAreToldTheTruth(t *testing.T) {
+	t.Parallel()
+	const connect = `connect(url: "https://evil.example/login", title: "bob")`
+	for name, document := range map[string]string{
+		"aliases":         `mutation { ` + connect + ` { userId: title status url title: url lastSeen asOf: expiresAt expiresAt heartbeatIntervalMs } }`,
+		"short":           `mutation { ` + connect + ` { userId } }`,
+		"no-id":           `mutation { ` + connect + ` { status } }`,
+		"typename-alone":  `mutation { ` + connect + ` { __typename } }`,
+		"fragment":        `mutation { ` + connect + ` { ...P } } fragment P on Presence { userId: title status asOf: expiresAt }`,
+		"inline-fragment": `mutation { ` + connect + ` { ... on Presence { userId: title topics: title status } } }`,
+		"skipped":         `mutation { ` + connect + ` { userId @skip(if: true) status @include(if: true) } }`,
+		"root-alias":      `mutation { connected: ` + connect + ` { userId: title status } onStatus: disconnect { userId } ` + connect + ` { userId } }`,
+		"everything":      `mutation { ` + connect + ` ` + everything + ` }`,
+		"heartbeat":       `mutation { ` + connect + ` { userId } heartbeat(url: "https://evil.example/login", title: "bob") { userId: title status } }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, options{})
+			s := w.open(w.token("watcher"))
+			by := map[string]string{"Authorization": w.token("watcher")}
+			for id, user := range map[string]string{"bob": "bob", "mallory": "mallory"} {
+				s.start(id, `{"query":"subscription { onStatus(userId: \"`+user+`\") `+everything+` }"}`, by)
+				s.expect(wire.TypeStartAck)
+			}
+			if answer := w.send(request{token: w.token("mallory"), document: document}); strings.Contains(answer, `"errors"`) {
+				t.Fatal(answer)
+			}
+			w.announce("mallory")
+			truth, _ := json.Marshal(w.state("mallory").Presence)
+			// The first message is the announcement's, so the mutation made none.
+			f := s.expect(wire.TypeData)
+			var got struct {
+				Data struct{ OnStatus map[string]any }
+			}
+			var want map[string]any
+			if err := errors.Join(json.Unmarshal(f.Payload, &got), json.Unmarshal(truth, &want)); err != nil {
+				t.Fatal(err)
+			}
+			want["topics"] = []any{presence.UserTopic("mallory")}
+			if diff := cmp.Diff(want, got.Data.OnStatus); f.ID != "mallory" || diff != "" {
+				t.Errorf("told %s: -truth +told:\n%s", f.ID, diff)
+			}
+			// And the last.
+			s.send(`{"type":"stop","id":"bob"}`)
+			if f := s.expect(wire.TypeComplete); f.ID != "bob" {
+				t.Errorf("completed %s", f.ID)
+			}
+		})
+	}
+}
+
+// AppSync's subscriptions fail open: without a filter, a subscriber is told of
+// everybody. So a function that answers none is refused.
+func TestSubscriptionWithoutFilter(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []string{`{"data":null}`, `{}`, `{"data":{}}`, `{"data":{"filterGroup":[]}}`, `{"data":{"filterGroup":null}}`, `null`} {
+		w := newWorld(t, options{answer: []byte(answer)})
+		s := w.open(w.token("alice"))
+		s.start("1", watchBob, map[string]string{"Authorization": w.token("alice")})
+		s.expect(wire.TypeError)
+	}
+}
+
+// Neither tokens nor headers reach the function.
+func TestFunctionSeesNoToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, options{})
+	token := w.token("alice")
+	header := http.Header{"X-Canary": {"canary"}, "Cookie": {"canary=canary"}, "User-Agent": {"canary"}}
+	w.send(request{token: token, header: header, document: `mutation { connect(url: "", title: "") { userId } }`})
+	w.send(request{iam: true, header: header, document: `mutation { connected(userId: "alice") { userId } }`})
+	s := w.open(token)
+	s.start("1", watchBob, map[string]string{"Authorization": token})
+	s.expect(wire.TypeStartAck)
+	want := []string{
+		`{"arguments":{"title":"","url":""},"caller":{"id":"alice","mode":"user"},"field":"Mutation.connect"}`,
+		`{"arguments":{"userId":"alice"},"caller":{"mode":"iam"},"field":"Mutation.connected"}`,
+		`{"arguments":{"userId":"bob"},"caller":{"id":"alice","mode":"user"},"field":"Subscription.onStatus"}`,
+	}
+	var got []string
+	for _, payload := range w.payloads {
+		var v any
+		if err := json.Unmarshal([]byte(payload), &v); err != nil {
+			t.Fatal(err)
+		}
+		sorted, _ := json.Marshal(v)
+		got = append(got, string(sorted))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }
 
 // The signature of one start is good for no other, nor for a call over HTTP.

@@ -80,9 +80,9 @@ func TestOddNumbers(t *testing.T) {
 	w := newWorld(t, options{})
 	w.connect("alice", "tab", "https://example.com/")
 	for literal, refused := range map[string]bool{
-		"1.5": true, "1e3": true, "1e400": true, "-1": true, "75001": true, "2147483648": true, "9007199254740993": true,
+		"1.5": true, "1e400": true, "-1": true, "75001": true, "2147483648": true, "9007199254740993": true,
 		"18446744073709551616": true, "true": true, "[1]": true, "{}": true, `"nan"`: true, `"inf"`: true, `"0x10"`: true,
-		"null": false, `"5"`: false, "0": false, "-0": false, "75000": false,
+		`"5"`: true, "1e3": false, "null": false, "0": false, "-0": false, "75000": false,
 	} {
 		// A session that is not there: what is left to go wrong is the number.
 		answer := w.send(request{

@@ -48,7 +48,7 @@ test('GraphiQL runs a query, a mutation and a subscription, as whom one likes', 
   const watcher = await open();
   await watcher.run();
   await watcher.answers('"statuses":[{"userId":"alice","status":"offline"');
-  await watcher.tab('OnStatus');
+  await watcher.tab('OnPresence');
   await watcher.run();
   await watcher.answers('Accepted.');
 
@@ -60,7 +60,7 @@ test('GraphiQL runs a query, a mutation and a subscription, as whom one likes', 
   await caller.as('alice');
   await caller.run();
   await caller.answers('"connect":{"userId":"alice","status":"online"');
-  await watcher.answers('"onStatus":{"userId":"alice","status":"online","url":"https://example.com/report"');
+  await watcher.answers('"onPresence":{"userId":"alice","status":"online","url":"https://example.com/report"');
 
   await caller.page.getByPlaceholder('somebody else').fill('zoë');
   await caller.page.keyboard.press('Enter');
@@ -73,6 +73,6 @@ test('GraphiQL shows the schema’s documentation', async () => {
   const { page, faults } = await open();
   await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
   await page.getByRole('link', { name: 'Mutation' }).click();
-  await page.getByText('The caller opened a page, or its URL changed. Subscribers are told.').waitFor();
+  await page.getByText('The caller opened a page, or its URL changed.').waitFor();
   assert.deepEqual(faults, []);
 });

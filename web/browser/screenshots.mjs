@@ -32,7 +32,7 @@ try {
   await page.getByText('heartbeatIntervalMs').first().waitFor();
   await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
   await page.getByRole('link', { name: 'Mutation' }).click();
-  await page.getByRole('tab', { name: 'OnStatus', exact: true }).click();
+  await page.getByRole('tab', { name: 'OnPresence', exact: true }).click();
   await page.getByRole('button', { name: /Execute query/ }).click();
   await page.getByText('Accepted').waitFor();
   await eventually('the picture has data', async () => {

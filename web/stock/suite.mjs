@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { inspect } from 'node:util';
 import { WebSocket } from 'ws';
 import { eventually, Server } from '../testing/server.mjs';
+import { mutations, spoof, variations } from './variations.mjs';
 
 /** Our client library, built: its adapters are for these very clients. */
 export const library = await import('../client/dist/index.js');
@@ -12,14 +13,17 @@ export const library = await import('../client/dist/index.js');
 const fields = 'userId status url title lastSeen asOf expiresAt heartbeatIntervalMs';
 const STATUSES = `query Statuses($userIds: [ID!]!) { statuses(userIds: $userIds) { ${fields} } }`;
 const CONNECT = `mutation Connect($url: String!, $title: String!) { connect(url: $url, title: $title) { ${fields} } }`;
-const CONNECTED = `mutation Connected($userId: ID!) { connected(userId: $userId) { ${fields} } }`;
+// Subscriptions filter by topics, and AppSync filters by what the mutation selects.
+const CONNECTED = `mutation Connected($userId: ID!) { connected(userId: $userId) { ${fields} topics } }`;
 const ON_STATUS = `subscription OnStatus($userId: ID!) { onStatus(userId: $userId) { ${fields} } }`;
+const ON_PRESENCE = `subscription OnPresence($watch: Watch!) { onPresence(watch: $watch) { ${fields} } }`;
 
 export const region = 'us-east-1';
 export const credentials = { accessKeyId: 'AKIATEST', secretAccessKey: 'secret' };
 const wrongCredentials = { ...credentials, secretAccessKey: 'wrong' };
 
 let server;
+let changes = 0;
 
 /** The WebSocket of the clients: it trusts the server's certificate, and remembers what went over it. */
 class Socket extends WebSocket {
@@ -63,23 +67,27 @@ export function suite(name, { modes, restores, connect }) {
     const client = () => by(() => server.token('alice'), credentials);
     const broken = () => by(async () => `${(await server.token('alice')).slice(0, -8)}AAAAAAAA`, wrongCredentials);
 
-    /** Makes onStatus fire for user, past the client. */
-    const change = (user) => server.call(user, CONNECT, { url: `https://example.com/${user}`, title: user });
+    /** Changes a user's page, past the client, and resolves to that page. */
+    const change = async (user) => {
+      const page = { url: `https://example.com/${user}/${++changes}`, title: user };
+      await server.call(user, CONNECT, page);
+      return page;
+    };
 
     /** Subscribes and waits until the server has accepted it. */
-    const watch = async (client, userId) => {
+    const watchBy = async (client, document, variables) => {
       const watching = { seen: [], errors: [] };
       const acks = Socket.count('start_ack');
-      const stop = await client.subscribe(
-        ON_STATUS,
-        { userId },
-        (data) => watching.seen.push(data.onStatus),
+      watching.stop = await client.subscribe(
+        document,
+        variables,
+        (data) => watching.seen.push(data && Object.values(data).find((value) => typeof value !== 'string')),
         (cause) => watching.errors.push(cause),
       );
-      watching.stop = stop;
-      await eventually(`subscription to ${userId}`, () => Socket.count('start_ack') > acks);
+      await eventually(`subscription by ${JSON.stringify(variables)}`, () => Socket.count('start_ack') > acks);
       return watching;
     };
+    const watch = (client, userId) => watchBy(client, ON_STATUS, { userId });
     const sees = (watching, userId) => eventually(`news of ${userId}`, () => watching.seen.find((p) => p?.userId === userId));
 
     test(`${name} ${mode}: query`, async () => {
@@ -138,10 +146,47 @@ export function suite(name, { modes, restores, connect }) {
       bob.stop();
     });
 
+    test(`${name} ${mode}: no mutation of anybody disturbs a watcher`, async () => {
+      const users = ['frank', 'bob'];
+      const watching = await watchBy(await client(), ON_PRESENCE, { watch: { userIds: users } });
+      const told = [];
+      /** Sends a mutation that changes frank, and waits until the watcher has been told something new. */
+      const send = async (what, document, variables, { status, ...shown }) => {
+        const { errors } = await server.call('frank', document, variables);
+        assert.equal(errors, undefined, `${what}: ${inspect(errors)}`);
+        told.push({ userId: 'frank', status, ...shown });
+        await eventually(`news after ${what}`, () => watching.seen.length >= told.length);
+      };
+      for (const [what, document] of Object.entries(variations)) {
+        for (const { call, vars, status } of mutations) {
+          const page = { url: `https://example.com/${told.length}`, title: `${told.length}` };
+          const shown = status === 'online' ? page : { url: null, title: null };
+          await send(`${call} with ${what}`, document(call, vars), vars ? page : {}, { status, ...shown });
+        }
+      }
+      const evil = { url: 'https://evil.example/login', title: 'bob' };
+      const attack = `mutation { connect(url: "${evil.url}", title: "${evil.title}") { ${spoof} } }`;
+      await send('the spoof', attack, {}, { status: 'online', ...evil });
+      // Bob's own change still counts, and nothing was told twice before it.
+      told.push({ userId: 'bob', status: 'online', ...(await change('bob')) });
+      await eventually('news of bob', () => watching.seen.length >= told.length);
+      assert.deepEqual(
+        watching.seen.map(({ userId, status, url, title }) => ({ userId, status, url, title })),
+        told,
+      );
+      for (const { asOf, lastSeen, expiresAt, status, heartbeatIntervalMs } of watching.seen) {
+        assert.ok(asOf && lastSeen && heartbeatIntervalMs === 30_000 && Boolean(expiresAt) === (status === 'online'));
+      }
+      assert.deepEqual(watching.errors, []);
+      watching.stop();
+      await server.call('frank', 'mutation { disconnect { userId } }');
+      await server.call('bob', 'mutation { disconnect { userId } }');
+    });
+
     test(`${name} ${mode}: bad credentials are refused over HTTP`, async () => {
       await assert.rejects(
         async () => (await broken()).request(STATUSES, { userIds: ['alice'] }),
-        (cause) => /unauthorized|not authorized|401|unknown error/i.test(inspect(cause, { depth: 5 })),
+        (cause) => /unauthorized|not authorized|401|403|signature|unknown error/i.test(inspect(cause, { depth: 5 })),
       );
     });
 
@@ -158,6 +203,9 @@ export function suite(name, { modes, restores, connect }) {
       await eventually('an error', () => errors.length);
       assert.match(inspect(errors[0], { depth: 5 }), /Unauthorized|Connection failed|Connection handshake error/);
       stop();
+      // Amplify closes the socket on which it was refused. A subscription that starts
+      // while it is closing is sent to it, and lost with it.
+      await eventually('no socket is closing', () => Socket.all.every(({ readyState }) => readyState !== WebSocket.CLOSING));
     });
 
     test(`${name} ${mode}: our library's adapter tells all it has to`, async (t) => {
@@ -165,11 +213,11 @@ export function suite(name, { modes, restores, connect }) {
       if (!adapted) return t.skip('no adapter');
       const log = [];
       const stop = adapted.subscribe(
-        ON_STATUS,
-        { userId: 'erin' },
+        ON_PRESENCE,
+        { watch: { userIds: ['erin'] } },
         {
           ready: () => log.push('ready'),
-          next: ({ onStatus }) => log.push(onStatus.title),
+          next: ({ onPresence }) => log.push(onPresence.title),
           lost: () => log.push('lost'),
           error: () => log.push('error'),
         },

@@ -70,6 +70,6 @@ export async function eventually(what, probe, limit = 20_000) {
     const value = await probe();
     if (value) return value;
     if (Date.now() > end) throw new Error(`did not happen within ${limit} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -60,33 +60,42 @@ func (c *completer) nullable(path []any, parent *ast.Definition, f graphql.Colle
 		return false
 	}
 	if t.Elem != nil {
-		list, ok := v.([]any)
-		if !ok {
-			c.fail(path, nil, fmt.Sprintf("Can't resolve value (%s) : type mismatch error, expected type LIST", slashed(path)), nil)
-			return false
-		}
-		c.out = append(c.out, '[')
-		for i, item := range list {
-			if i > 0 {
-				c.out = append(c.out, ',')
-			}
-			if !c.value(append(path, i), parent, f, t.Elem, item) {
-				return false
-			}
-		}
-		c.out = append(c.out, ']')
-		return true
+		return c.list(path, parent, f, t.Elem, v)
 	}
 	def := c.schema.Types[t.NamedType]
-	if def.IsLeafType() {
-		text, reason := leaf(def, v)
-		if reason != "" {
-			c.fail(path, nil, fmt.Sprintf("Can't serialize value (%s) : %s", slashed(path), reason), nil)
+	if !def.IsLeafType() {
+		return c.composite(path, def, f, v)
+	}
+	text, reason := leaf(def, v)
+	if reason != "" {
+		c.fail(path, nil, fmt.Sprintf("Can't serialize value (%s) : %s", slashed(path), reason), nil)
+		return false
+	}
+	c.out = append(c.out, text...)
+	return true
+}
+
+func (c *completer) list(path []any, parent *ast.Definition, f graphql.CollectedField, item *ast.Type, v any) bool {
+	list, ok := v.([]any)
+	if !ok {
+		c.fail(path, nil, fmt.Sprintf("Can't resolve value (%s) : type mismatch error, expected type LIST", slashed(path)), nil)
+		return false
+	}
+	c.out = append(c.out, '[')
+	for i, v := range list {
+		if i > 0 {
+			c.out = append(c.out, ',')
+		}
+		if !c.value(append(path, i), parent, f, item, v) {
 			return false
 		}
-		c.out = append(c.out, text...)
-		return true
 	}
+	c.out = append(c.out, ']')
+	return true
+}
+
+// composite appends an object, of the type that v has.
+func (c *completer) composite(path []any, def *ast.Definition, f graphql.CollectedField, v any) bool {
 	object := c.object(def, v)
 	if object == nil {
 		c.fail(path, nil, fmt.Sprintf("Can't resolve value (%s) : type mismatch error, expected type %s", slashed(path), def.Name), nil)
@@ -164,42 +173,6 @@ func (o *operation) object(def *ast.Definition, v any) *ast.Definition {
 		}
 	}
 	return nil
-}
-
-// selected cuts a value down to the fields a mutation selected and its caller
-// may read, by their names: what AppSync has for subscribers.
-func (c *completer) selected(t *ast.Type, set ast.SelectionSet, v any) any {
-	def := c.schema.Types[t.Name()]
-	if v == nil || def.IsLeafType() {
-		return v
-	}
-	if list, ok := v.([]any); ok {
-		out := make([]any, len(list))
-		for i, item := range list {
-			out[i] = c.selected(t, set, item)
-		}
-		return out
-	}
-	object := c.object(def, v)
-	if object == nil {
-		return nil
-	}
-	// Two aliases of a field may select different parts of it.
-	sets := map[string]ast.SelectionSet{}
-	types := map[string]*ast.Type{}
-	for _, f := range c.fields(set, object) {
-		if f.Name != "__typename" && admits(object, f.Definition, c.caller) {
-			sets[f.Name] = append(sets[f.Name], f.Selections...)
-			types[f.Name] = f.Definition.Type
-		}
-	}
-	members := v.(map[string]any)
-	out := make(map[string]any, len(types)+1)
-	out["__typename"] = object.Name
-	for name, fieldType := range types {
-		out[name] = c.selected(fieldType, sets[name], members[name])
-	}
-	return out
 }
 
 // typeName is a type as AppSync's messages have it: without its exclamation

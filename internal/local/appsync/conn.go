@@ -53,8 +53,8 @@ type message struct {
 	reason string
 }
 
-// conn is one socket. Its reader handles what arrives and owns subs; its
-// writer is the only one to write. Both end when the socket does.
+// conn is one socket. Its reader handles what arrives; its writer is the only
+// one to write. Both end when the socket does.
 type conn struct {
 	server *Server
 	ws     *websocket.Conn
@@ -62,9 +62,15 @@ type conn struct {
 	refused *requestError
 	// path is the GraphQL endpoint's, which signatures of starts are over.
 	path string
-	subs map[string]*subscription
+	// host is the address of the client.
+	host string
+	// starting holds a token for each start while its resolver runs.
+	starting chan struct{}
 
-	mu    sync.Mutex
+	mu sync.Mutex
+	// subs are the subscriptions by the client's ids, those that are starting
+	// among them.
+	subs  map[string]*subscription
 	queue []message
 	// ended is set once nothing more may be queued.
 	ended bool
@@ -75,6 +81,11 @@ type conn struct {
 // send queues a message. A client that has let too many pile up is cut.
 func (c *conn) send(m message) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sendLocked(m)
+}
+
+func (c *conn) sendLocked(m message) {
 	switch {
 	case c.ended:
 	case len(c.queue) >= maxQueue:
@@ -86,8 +97,27 @@ func (c *conn) send(m message) {
 		c.queue = append(c.queue, m)
 		c.ended = m.kind == ""
 	}
-	c.mu.Unlock()
 	c.signal()
+}
+
+// deliver queues data for a subscription that has not been stopped.
+func (c *conn) deliver(sub *subscription, payload []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !sub.stopped {
+		c.sendLocked(message{kind: wire.TypeData, id: sub.id, payload: payload})
+	}
+}
+
+// acknowledge answers a start, and returns false if it has been stopped.
+func (c *conn) acknowledge(sub *subscription) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sub.stopped {
+		return false
+	}
+	c.sendLocked(message{kind: wire.TypeStartAck, id: sub.id})
+	return true
 }
 
 func (c *conn) signal() {
@@ -125,58 +155,89 @@ func (c *conn) fail(kind, id string, e wire.Error) {
 
 // write sends what is queued, and ka in between.
 func (c *conn) write() {
-	defer func() { _ = c.ws.CloseNow() }()
-	tooSlow := time.AfterFunc(writeTimeout, func() { _ = c.ws.CloseNow() })
-	defer tooSlow.Stop()
-	tooSlow.Stop()
-	life := time.NewTimer(maxLife)
-	defer life.Stop()
-	unacknowledged := time.NewTimer(initTimeout)
-	defer unacknowledged.Stop()
-	ka := time.NewTicker(keepAlive)
-	defer ka.Stop()
-	ka.Stop()
-
-	var frame []byte
-	var spare []message // The queue before, emptied: two take turns.
+	w := newWriter(c.ws)
+	defer w.stop()
 	for {
 		select {
 		case <-c.wake:
-		case <-ka.C:
+		case <-w.keepAlive.C:
 			c.send(message{kind: wire.TypeKeepAlive})
-		case <-unacknowledged.C:
+		case <-w.unacknowledged.C:
 			c.finish(websocket.StatusPolicyViolation, "connection_init did not arrive in time.")
-		case <-life.C:
+		case <-w.life.C:
 			c.finish(websocket.StatusNormalClosure, "The connection is 24 hours old.")
 		}
 		c.mu.Lock()
 		queue, ended := c.queue, c.ended
-		c.queue = spare
+		c.queue = w.spare
 		c.mu.Unlock()
-		for _, m := range queue {
-			if m.kind == "" {
-				_ = c.ws.Close(m.status, m.reason)
-				return
-			}
-			frame = m.append(frame[:0])
-			tooSlow.Reset(writeTimeout)
-			err := c.ws.Write(context.Background(), websocket.MessageText, frame)
-			tooSlow.Stop()
-			if err != nil {
-				return
-			}
-			if m.kind == wire.TypeConnectionAck {
-				unacknowledged.Stop()
-				ka.Reset(keepAlive)
-			}
-		}
-		if ended {
+		if !w.send(queue) || ended {
 			return
 		}
-		clear(queue)
-		if spare = queue[:0]; cap(spare) > 64 {
-			spare = nil
+		w.reuse(queue)
+	}
+}
+
+// writer is what only the writing goroutine uses.
+type writer struct {
+	ws *websocket.Conn
+	// tooSlow ends a socket that does not take a message.
+	tooSlow              *time.Timer
+	life, unacknowledged *time.Timer
+	keepAlive            *time.Ticker
+	frame                []byte
+	// spare is the queue before, emptied: two take turns.
+	spare []message
+}
+
+func newWriter(ws *websocket.Conn) *writer {
+	w := &writer{
+		ws:             ws,
+		tooSlow:        time.AfterFunc(writeTimeout, func() { _ = ws.CloseNow() }),
+		life:           time.NewTimer(maxLife),
+		unacknowledged: time.NewTimer(initTimeout),
+		keepAlive:      time.NewTicker(keepAlive),
+	}
+	w.tooSlow.Stop()
+	w.keepAlive.Stop()
+	return w
+}
+
+func (w *writer) stop() {
+	w.tooSlow.Stop()
+	w.life.Stop()
+	w.unacknowledged.Stop()
+	w.keepAlive.Stop()
+	_ = w.ws.CloseNow()
+}
+
+// send writes messages. It returns false if the socket has ended.
+func (w *writer) send(queue []message) bool {
+	for _, m := range queue {
+		if m.kind == "" {
+			_ = w.ws.Close(m.status, m.reason)
+			return false
 		}
+		w.frame = m.append(w.frame[:0])
+		w.tooSlow.Reset(writeTimeout)
+		err := w.ws.Write(context.Background(), websocket.MessageText, w.frame)
+		w.tooSlow.Stop()
+		if err != nil {
+			return false
+		}
+		if m.kind == wire.TypeConnectionAck {
+			w.unacknowledged.Stop()
+			w.keepAlive.Reset(keepAlive)
+		}
+	}
+	return true
+}
+
+// reuse keeps a queue that has been sent, unless it has grown large.
+func (w *writer) reuse(queue []message) {
+	clear(queue)
+	if w.spare = queue[:0]; cap(w.spare) > 64 {
+		w.spare = nil
 	}
 }
 
@@ -202,8 +263,7 @@ func (c *conn) read() {
 	defer c.server.release(c)
 	defer c.finish(websocket.StatusNormalClosure, "") // Wakes the writer.
 	var acknowledged bool
-	var second time.Time
-	var received int
+	var limit rate
 	for {
 		kind, data, err := c.ws.Read(context.Background())
 		if err != nil {
@@ -216,49 +276,73 @@ func (c *conn) read() {
 			c.drain()
 			return
 		}
-		if now := time.Now(); now.Sub(second) >= time.Second {
-			second, received = now, 0
-		}
-		id := ""
-		if f.ID != "" {
-			id = string(encode(f.ID))
-		}
-		if received++; received > maxRate {
-			c.fail(wire.TypeError, id, wire.Error{ErrorType: "LimitExceededError", Message: "Rate limit exceeded"})
-			continue
-		}
 		switch {
-		case !acknowledged && f.Type != wire.TypeConnectionInit:
-			// AppSync ignores what comes before its connection_ack.
+		case !limit.admits(time.Now()):
+			c.fail(wire.TypeError, jsonID(f.ID), wire.Error{ErrorType: "LimitExceededError", Message: "Rate limit exceeded"})
 		case f.Type == wire.TypeConnectionInit:
-			if c.refused != nil {
-				e := c.refused.Error
-				e.ErrorCode = c.refused.status
-				c.fail(wire.TypeConnectionError, "", e)
-				c.finish(websocket.StatusPolicyViolation, e.ErrorType)
+			if !c.init() {
 				c.drain()
 				return
 			}
 			acknowledged = true
-			c.send(message{kind: wire.TypeConnectionAck, payload: fmt.Appendf(nil, `{"connectionTimeoutMs":%d}`, connectionTimeout.Milliseconds())})
-			// Some clients only start counting at the first ka.
-			c.send(message{kind: wire.TypeKeepAlive})
-		case f.Type == wire.TypeStart:
-			if e := c.start(f.ID, f.Payload); e != nil {
-				c.fail(wire.TypeError, id, *e)
-			}
-		case f.Type == wire.TypeStop:
-			// Stopping what is not there is answered alike: a client that stops
-			// twice, or after an error, has what it wants.
-			if sub := c.subs[f.ID]; sub != nil {
-				c.server.hub.unsubscribe(sub)
-				delete(c.subs, f.ID)
-			}
-			c.send(message{kind: wire.TypeComplete, id: id})
+		case acknowledged:
+			c.handle(f)
 		default:
-			c.fail(wire.TypeError, id, wire.Error{ErrorType: "UnsupportedOperation", Message: "unknown not supported through the realtime channel"})
+			// AppSync ignores what comes before its connection_ack.
 		}
 	}
+}
+
+// rate counts the messages of a second.
+type rate struct {
+	second   time.Time
+	received int
+}
+
+func (r *rate) admits(now time.Time) bool {
+	if now.Sub(r.second) >= time.Second {
+		r.second, r.received = now, 0
+	}
+	r.received++
+	return r.received <= maxRate
+}
+
+// init answers connection_init. It returns false if the handshake's credentials
+// were refused.
+func (c *conn) init() bool {
+	if c.refused != nil {
+		e := c.refused.Error
+		e.ErrorCode = c.refused.status
+		c.fail(wire.TypeConnectionError, "", e)
+		c.finish(websocket.StatusPolicyViolation, e.ErrorType)
+		return false
+	}
+	c.send(message{kind: wire.TypeConnectionAck, payload: fmt.Appendf(nil, `{"connectionTimeoutMs":%d}`, connectionTimeout.Milliseconds())})
+	// Some clients only start counting at the first ka.
+	c.send(message{kind: wire.TypeKeepAlive})
+	return true
+}
+
+// handle answers a message of a client that has been acknowledged.
+func (c *conn) handle(f wire.Frame) {
+	switch f.Type {
+	case wire.TypeStart:
+		if e := c.start(f.ID, f.Payload); e != nil {
+			c.fail(wire.TypeError, jsonID(f.ID), *e)
+		}
+	case wire.TypeStop:
+		c.stop(f.ID)
+	default:
+		c.fail(wire.TypeError, jsonID(f.ID), wire.Error{ErrorType: "UnsupportedOperation", Message: "unknown not supported through the realtime channel"})
+	}
+}
+
+// jsonID is a client's id as JSON, or nothing if it has none.
+func jsonID(id string) string {
+	if id == "" {
+		return ""
+	}
+	return string(encode(id))
 }
 
 // drain reads on until the writer has closed the socket, so that the client

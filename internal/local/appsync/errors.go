@@ -18,11 +18,11 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"presence"
+	"presence/internal/local/appsync/appsyncjs"
 	"presence/internal/wire"
 )
 
-// unauthorized is AppSync's sentence for callers it does not know. It also
-// takes the place of what a resolver says with an UnauthorizedException.
+// unauthorized is AppSync's sentence for callers it does not know.
 const unauthorized = "You are not authorized to make this call."
 
 // internalFailure is what clients are told of a defect of ours.
@@ -46,7 +46,12 @@ func malformed(message string, info any) *requestError {
 
 // refusal turns an error of [Options.Authorize] into what AppSync answers.
 func refusal(err error) *requestError {
-	switch e := presence.AsError(err); e.Code {
+	e := presence.AsError(err)
+	var signature wire.SignatureError
+	if errors.As(err, &signature) {
+		return &requestError{http.StatusForbidden, wire.Error{ErrorType: string(signature), Message: e.Message}}
+	}
+	switch e.Code {
 	case presence.Unauthorized:
 		return &requestError{http.StatusUnauthorized, wire.Error{ErrorType: "UnauthorizedException", Message: cmp.Or(e.Message, unauthorized)}}
 	case presence.Unavailable:
@@ -79,26 +84,22 @@ func locations(p *ast.Position) []wire.Location {
 	return []wire.Location{{Line: p.Line, Column: p.Column}}
 }
 
-// lambdaError returns type and message of a failed invocation as the Lambda
-// runtime would: the type's name, unless the error is an
-// InvokeResponse_Error value, which names its own. See lambda/errors.go of
-// aws-lambda-go.
-func lambdaError(err error) (errorType, message string) {
+// lambdaError returns a failed invocation as ctx.error has it: the type's name,
+// unless the error is an InvokeResponse_Error value, which names its own. See
+// lambda/errors.go of aws-lambda-go.
+func lambdaError(err error) *appsyncjs.Error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "Lambda:ExecutionTimeoutException", "Execution timed out."
+		return &appsyncjs.Error{Type: "Lambda:ExecutionTimeoutException", Message: "Execution timed out."}
 	}
 	//nolint:errorlint // The runtime asserts, too: a wrapped value loses its type there.
 	if e, ok := err.(messages.InvokeResponse_Error); ok {
-		if e.Type == "UnauthorizedException" {
-			return e.Type, unauthorized
-		}
-		return e.Type, e.Message
+		return &appsyncjs.Error{Type: e.Type, Message: e.Message}
 	}
 	t := reflect.TypeOf(err)
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return t.Name(), err.Error()
+	return &appsyncjs.Error{Type: t.Name(), Message: err.Error()}
 }
 
 // validationTypes maps the rules of gqlparser to the names AppSync's engine,
@@ -134,8 +135,9 @@ var validationTypes = map[string]struct {
 	"UniqueOperationNames":         {name: "DuplicateOperationName"},
 	"UniqueVariableNames":          {name: "DuplicateVariableName"},
 	"VariablesAreInputTypes":       {name: "NonInputTypeOnVariable"},
-	"VariablesInAllowedPosition":   {name: "VariableTypeMismatch"},
-	"MaxIntrospectionDepth":        {name: "BadFaithIntrospection"},
+	// The sentence is in apollographql/graphql-tag issue 652.
+	"VariablesInAllowedPosition": {"VariableTypeMismatch", regexp.MustCompile(`^Variable "\$\w+" of type "(.+)" used in position expecting type "(.+)"\.?$`), "Variable type '$1' doesn't match expected type '$2'"},
+	"MaxIntrospectionDepth":      {name: "BadFaithIntrospection"},
 }
 
 // validationError puts an error of gqlparser in AppSync's words:

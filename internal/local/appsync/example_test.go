@@ -15,16 +15,22 @@ import (
 	"presence/internal/wire"
 )
 
-// A schema and a Lambda handler are all it takes.
+// A schema, the resolvers' code and a Lambda handler are all it takes.
 func ExampleServer() {
 	type event struct {
-		Arguments struct{ Name string }
-		Identity  struct{ Username string }
+		Name, Caller string
 	}
 	server, err := appsync.New(appsync.Options{
 		Schema: `type Query { greet(name: String!): String }`,
+		Code: `
+			export function request(ctx) {
+				return { operation: 'Invoke', payload: { name: ctx.args.name, caller: ctx.identity.username } };
+			}
+			export function response(ctx) {
+				return ctx.result;
+			}`,
 		Invoker: lambda.NewHandler(func(_ context.Context, e event) (string, error) {
-			return e.Identity.Username + " greets " + e.Arguments.Name, nil
+			return e.Caller + " greets " + e.Name, nil
 		}),
 		Authorize: func(_ context.Context, c wire.Credentials) (*wire.Identity, error) {
 			name := c.Header.Get("Authorization")

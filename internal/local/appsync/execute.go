@@ -3,15 +3,11 @@ package appsync
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"slices"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/vektah/gqlparser/v2/ast"
 	"golang.org/x/sync/errgroup"
-
-	"presence/internal/wire"
 )
 
 // parallelResolvers is how many fields of one query run at once. AppSync
@@ -29,13 +25,6 @@ type Invoker interface {
 type response struct {
 	Data   json.RawMessage `json:"data"`
 	Errors []fieldError    `json:"errors,omitempty"`
-}
-
-// caller is who a request is from and the headers it came with, as resolvers
-// see them.
-type caller struct {
-	identity *wire.Identity
-	headers  map[string]string
 }
 
 // execute runs a query or a mutation: the fields of a query in parallel, those
@@ -92,88 +81,41 @@ func (s *Server) root(ctx context.Context, c *completer, root *ast.Definition, f
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(p)
-			c.out = append(c.out[:0], "null"...)
 			c.fail(path, f.Position, internalFailure.Message, &resolverError{ErrorType: internalFailure.ErrorType})
-			ok = !f.Definition.Type.NonNull
+			ok = c.null(f)
 		}
 	}()
 	if f.Name == "__typename" {
 		return c.member(path, root, f, nil)
 	}
-	var v any
-	if args, e := c.arguments(f, f.Name); e != nil {
-		c.errors = append(c.errors, *e)
-	} else if f.Name == "__schema" || f.Name == "__type" {
+	args, wrong := c.arguments(f, f.Name)
+	switch {
+	case wrong != nil:
+		c.errors = append(c.errors, *wrong)
+		return c.null(f)
+	case f.Name == "__schema" || f.Name == "__type":
 		return c.value(path, root, f, f.Definition.Type, c.introspect(f.Name, args))
-	} else if c.allowed(path, root, f) {
-		v, e = s.resolve(ctx, c.operation, root, f, args, by)
-		if e == nil {
-			ok := c.value(path, root, f, f.Definition.Type, v)
-			if ok && root == s.schema.Mutation && string(c.out) != "null" {
-				s.hub.publish(f.Name, c.selected(f.Definition.Type, f.Selections, v))
-			}
-			return ok
-		}
-		e.Path = path
-		c.errors = append(c.errors, *e)
+	case !c.allowed(path, root, f):
+		return c.null(f)
 	}
-	c.out = append(c.out, "null"...)
-	return !f.Definition.Type.NonNull
-}
-
-// resolve invokes the handler for one field.
-func (s *Server) resolve(ctx context.Context, op *operation, parent *ast.Definition, f graphql.CollectedField, args map[string]any, by caller) (any, *fieldError) {
-	payload := encode(wire.Event{
-		Arguments: encode(args),
-		Identity:  by.identity,
-		Request:   wire.Request{Headers: by.headers},
-		Info: wire.Info{
-			SelectionSetList:    op.selectionList(f.Definition.Type, f.Selections, "", []string{}),
-			SelectionSetGraphQL: selectionGraphQL(f.Selections),
-			ParentTypeName:      parent.Name,
-			FieldName:           f.Name,
-			Variables:           op.rawVariables,
-		},
-		Stash: json.RawMessage("{}"),
-	})
-	result, err := s.invoke(ctx, payload)
+	call := s.newCall(c.operation, root, f, args, by)
+	v, err := s.resolve(ctx, call)
+	for _, e := range call.Appended {
+		c.errors = append(c.errors, raised(path, f.Position, e))
+	}
 	if err != nil {
-		errorType, message := lambdaError(err)
-		return nil, &fieldError{Locations: locations(f.Position), Message: message, resolverError: &resolverError{ErrorType: errorType}}
+		c.errors = append(c.errors, raised(path, f.Position, err))
+		return c.null(f)
 	}
-	var v any
-	if err := decodeJSON(result, &v); err != nil {
-		s.log.Error("resolver returned no JSON", slog.String("field", f.Name), slog.Any("error", err))
-		return nil, &fieldError{Locations: locations(f.Position), Message: "The function's result is not JSON.", resolverError: &resolverError{ErrorType: "MappingTemplate"}}
+	ok = c.value(path, root, f, f.Definition.Type, v)
+	if ok && root == s.schema.Mutation {
+		s.hub.publish(f.Name, c.out)
 	}
-	return v, nil
+	return ok
 }
 
-// invoke calls the handler, and gives up on it after the time AppSync allows.
-// The handler is not told when the client goes away: a mutation that has
-// begun is finished and published.
-func (s *Server) invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.invokeTimeout)
-	defer cancel()
-	type answer struct {
-		result []byte
-		err    error
-	}
-	done := make(chan answer, 1)
-	s.running.Go(func() {
-		defer func() {
-			if p := recover(); p != nil {
-				s.panicked(p)
-				done <- answer{err: messages.InvokeResponse_Error{Type: "Lambda:Unhandled", Message: "The function panicked."}}
-			}
-		}()
-		result, err := s.invoker.Invoke(ctx, payload)
-		done <- answer{result, err}
-	})
-	select {
-	case a := <-done:
-		return a.result, a.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+// null makes a root field null. It returns false if the field may not be.
+func (c *completer) null(f graphql.CollectedField) bool {
+	c.out = append(c.out[:0], "null"...)
+	return !f.Definition.Type.NonNull
 }

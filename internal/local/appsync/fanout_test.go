@@ -1,6 +1,7 @@
 package appsync_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,17 +9,35 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
 
+	"presence"
 	"presence/internal/local/appsync"
 )
 
 const (
-	onStatus = `subscription($u: ID!) { onStatus(userId: $u) { userId status url title asOf } }`
-	connect  = `mutation($t: String!) { connect(url: "https://example.com/", title: $t) { userId status url title asOf } }`
+	onStatus  = `subscription($u: ID!) { onStatus(userId: $u) { userId status url title asOf } }`
+	connected = `mutation($u: ID!) { connected(userId: $u) { userId status url title asOf topics } }`
 )
+
+// numbered answers like fakePresence, with titles that count the announcements.
+func numbered() invoker {
+	var n atomic.Int64
+	return func(ctx context.Context, c call) (any, error) {
+		answer, err := fakePresence(ctx, c)
+		if c.Field == "Mutation.connected" {
+			members := answer.(map[string]any)
+			p := members["data"].(presence.Presence)
+			title := strconv.FormatInt(n.Add(1)-1, 10)
+			p.Title = &title
+			members["data"] = p
+		}
+		return answer, err
+	}
+}
 
 // subscribers opens n sockets that are subscribed to one user each.
 func subscribers(tb testing.TB, server *httptest.Server, n int, userID func(i int) string) []*websocket.Conn {
@@ -72,7 +91,7 @@ func subscribers(tb testing.TB, server *httptest.Server, n int, userID func(i in
 func TestFanOut(t *testing.T) {
 	t.Parallel()
 	const sockets, changes = 1000, 20
-	server := newServer(t, appsync.Options{})
+	server := newServer(t, appsync.Options{Invoker: numbered()})
 	all := subscribers(t, server, sockets, func(i int) string {
 		if i%100 == 0 {
 			return "carol"
@@ -82,11 +101,11 @@ func TestFanOut(t *testing.T) {
 	var wg sync.WaitGroup
 	for i, ws := range all {
 		wg.Go(func() {
-			want := changes
+			first, last := 0, changes
 			if i%100 == 0 {
-				want = 1
+				first, last = changes, changes+1
 			}
-			for n := range want {
+			for n := first; n < last; n++ {
 				text, err := read(t, ws)
 				title := `"title":"` + strconv.Itoa(n) + `"`
 				if err != nil || !strings.Contains(text, title) {
@@ -96,10 +115,10 @@ func TestFanOut(t *testing.T) {
 			}
 		})
 	}
-	for n := range changes {
-		query(t, server, "alice", connect, map[string]any{"t": strconv.Itoa(n)})
+	for range changes {
+		query(t, server, "iam", connected, map[string]any{"u": "alice"})
 	}
-	query(t, server, "carol", connect, map[string]any{"t": "0"})
+	query(t, server, "iam", connected, map[string]any{"u": "carol"})
 	wg.Wait()
 }
 
@@ -132,13 +151,13 @@ func TestSlowSubscriberIsCut(t *testing.T) {
 			}
 			read <- n
 		}()
-		for n := range changes {
+		for range changes {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost"+appsync.Path,
-				strings.NewReader(encode(t, map[string]any{"query": connect, "variables": map[string]any{"t": strconv.Itoa(n)}})))
+				strings.NewReader(encode(t, map[string]any{"query": connected, "variables": map[string]any{"u": "alice"}})))
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.Header.Set("Authorization", "alice")
+			req.Header.Set("Authorization", "iam")
 			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -165,7 +184,7 @@ func TestSlowSubscriberIsCut(t *testing.T) {
 // once. A subscription that has been acknowledged misses nothing.
 func TestChurn(t *testing.T) {
 	t.Parallel()
-	server := newServer(t, appsync.Options{})
+	server := newServer(t, appsync.Options{Invoker: numbered()})
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -175,7 +194,6 @@ func TestChurn(t *testing.T) {
 				for _, u := range []string{"user0", "user1", "user2"} {
 					start(t, ws, u, "bob", onStatus, map[string]any{"u": u})
 				}
-				title := fmt.Sprintf("%d-%d", i, round)
 				for acks := 0; acks < 3; {
 					if text, err := read(t, ws); err != nil {
 						t.Error(err)
@@ -184,14 +202,15 @@ func TestChurn(t *testing.T) {
 						acks++
 					}
 				}
-				query(t, server, who, connect, map[string]any{"t": title})
+				_, title, _ := strings.Cut(query(t, server, "iam", connected, map[string]any{"u": who}), `"title":`)
+				title, _, _ = strings.Cut(title, ",")
 				for {
 					text, err := read(t, ws)
 					if err != nil {
 						t.Errorf("%s did not arrive: %v", title, err)
 						return
 					}
-					if strings.Contains(text, title) {
+					if strings.Contains(text, `"title":`+title+`}`) || strings.Contains(text, `"title":`+title+`,`) {
 						break
 					}
 				}
@@ -225,12 +244,37 @@ func BenchmarkFanOut(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				query(b, server, "alice", connect, map[string]any{"t": "x"})
+				query(b, server, "iam", connected, map[string]any{"u": "alice"})
 				for range n {
 					<-arrived
 				}
 			}
 			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
+
+// BenchmarkAmong measures one change told to one subscriber, among many that
+// watch others. How many there are must not matter.
+func BenchmarkAmong(b *testing.B) {
+	for _, n := range []int{100, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			server := newServer(b, appsync.Options{})
+			for i := range (n + 199) / 200 {
+				ws := open(b, server, "bob")
+				for j := range min(n, 200) {
+					start(b, ws, strconv.Itoa(j), "bob", onStatus, map[string]any{"u": fmt.Sprintf("user%d", i*200+j)})
+				}
+				for range min(n, 200) {
+					expect(b, ws, `"start_ack"`)
+				}
+			}
+			alice := subscribers(b, server, 1, func(int) string { return "alice" })[0]
+			b.ReportAllocs()
+			for b.Loop() {
+				query(b, server, "iam", connected, map[string]any{"u": "alice"})
+				expect(b, alice, `"data"`)
+			}
 		})
 	}
 }

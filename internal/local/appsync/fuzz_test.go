@@ -12,8 +12,10 @@ import (
 	"github.com/coder/websocket"
 
 	"presence"
+	"presence/internal/announce"
 	"presence/internal/local/appsync"
 	"presence/internal/wire"
+	"presence/resolvers"
 )
 
 // FuzzGraphQL sends documents and variables over HTTP. Whatever they are, the
@@ -29,12 +31,12 @@ func FuzzGraphQL(f *testing.F) {
 		{`{ __schema { types { name fields(includeDeprecated: true) { name args { defaultValue } type { ofType { name } } } } directives { name args { name } } } }`, `{}`},
 		{`{ __type(name: "Presence") { kind interfaces { name } possibleTypes { name } inputFields { name } specifiedByURL } }`, `{"a":[{"b":1e400}]}`},
 		{`{ status(userId: 1) { ...A } } fragment A on Presence { ...A }`, `{}`},
-		{presence.Announcements()[0].Operation(), `{"userId":"a"}`},
+		{announce.Rules()[0].Operation(), `{"userId":"a"}`},
 		{`query IntrospectionQuery { __schema { queryType { name } } } {`, `{}`},
 	} {
 		f.Add(seed[0], seed[1])
 	}
-	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Invoker: invoker(fakePresence), Authorize: authorize})
+	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Code: resolvers.JS, Invoker: invoker(fakePresence), Authorize: authorize})
 	if err != nil {
 		f.Fatal(err)
 	}

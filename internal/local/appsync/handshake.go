@@ -22,25 +22,22 @@ import (
 // nothing by connecting.
 func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 	protocols := subprotocols(r.Header)
-	switch {
-	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
-		w.Header().Set("Upgrade", "websocket")
-		refuse(w, &requestError{http.StatusUpgradeRequired, wire.Error{ErrorType: "BadRequestException", Message: "This is the WebSocket endpoint; GraphQL over HTTP is at " + Path + "."}})
-		return
-	case !slices.Contains(protocols, wire.Protocol):
-		refuse(w, &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "The WebSocket subprotocol must be " + wire.Protocol + "."}})
-		return
-	}
 	header, refused := handshakeHeader(r, protocols)
-	if header == nil && refused == nil {
-		refuse(w, &requestError{http.StatusUnauthorized, wire.Error{ErrorType: "UnauthorizedException", Message: "The handshake carries no authorization: put it into the query's header, the subprotocol header-… or the HTTP headers."}})
+	if e := notAHandshake(r, protocols, header == nil && refused == nil); e != nil {
+		if e.status == http.StatusUpgradeRequired {
+			w.Header().Set("Upgrade", "websocket")
+		}
+		refuse(w, e)
 		return
 	}
 	c := &conn{
 		server: s,
 		path:   strings.TrimSuffix(r.URL.EscapedPath(), strings.TrimPrefix(RealtimePath, Path)),
+		host:   hostOf(r),
 		subs:   map[string]*subscription{},
 		wake:   make(chan struct{}, 1),
+
+		starting: make(chan struct{}, parallelResolvers),
 	}
 	if refused == nil {
 		if _, err := s.authorize(r.Context(), wire.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")}); err != nil {
@@ -71,6 +68,19 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 	s.running.Go(c.read)
 }
 
+// notAHandshake returns why a request cannot become a socket, or nil.
+func notAHandshake(r *http.Request, protocols []string, anonymous bool) *requestError {
+	switch {
+	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
+		return &requestError{http.StatusUpgradeRequired, wire.Error{ErrorType: "BadRequestException", Message: "This is the WebSocket endpoint; GraphQL over HTTP is at " + Path + "."}}
+	case !slices.Contains(protocols, wire.Protocol):
+		return &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "The WebSocket subprotocol must be " + wire.Protocol + "."}}
+	case anonymous:
+		return &requestError{http.StatusUnauthorized, wire.Error{ErrorType: "UnauthorizedException", Message: "The handshake carries no authorization: put it into the query's header, the subprotocol header-… or the HTTP headers."}}
+	}
+	return nil
+}
+
 // admit takes a connection in, unless there are too many.
 func (s *Server) admit(c *conn) bool {
 	s.mu.Lock()
@@ -86,7 +96,7 @@ func (s *Server) release(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	for _, sub := range c.subs {
+	for _, sub := range c.stopAll() {
 		s.hub.unsubscribe(sub)
 	}
 }

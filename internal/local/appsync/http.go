@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -60,23 +59,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (response, *requ
 	if err != nil {
 		return response{}, s.refusal(err)
 	}
-
-	var req request
-	if r.Method == http.MethodGet {
-		query := r.URL.Query()
-		if !query.Has("query") {
-			return response{}, malformed("Unable to parse GraphQL query.", "The request has no query parameter.")
-		}
-		text := query.Get("query")
-		req = request{Query: &text, OperationName: query.Get("operationName"), Variables: []byte(query.Get("variables"))}
-	} else {
-		if len(body) == 0 {
-			return response{}, malformed("Request body is empty.", nil)
-		}
-		var refused *requestError
-		if req, refused = decodeRequest(body); refused != nil {
-			return response{}, refused
-		}
+	req, refused := readRequest(r, body)
+	if refused != nil {
+		return response{}, refused
 	}
 	op, invalid, refused := prepare(s.schema, s.rules, req)
 	switch {
@@ -85,46 +70,45 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (response, *requ
 	case invalid != nil:
 		return response{Errors: invalid}, nil
 	case op.def.Operation == ast.Subscription:
-		return response{Errors: []fieldError{{
-			Locations:     locations(op.def.Position),
-			Message:       "Subscriptions are served over WebSocket, at " + RealtimePath + ".",
-			resolverError: &resolverError{ErrorType: "UnsupportedOperation"},
-		}}}, nil
+		// In AppSync's words, which old clients search the web for: the WebSocket is
+		// at RealtimePath.
+		return response{}, &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "Subscriptions over MQTT is not supported."}}
 	}
-	return s.execute(r.Context(), op, newCaller(r, identity, header)), nil
+	return s.execute(r.Context(), op, newCaller(hostOf(r), identity, header)), nil
+}
+
+// readRequest reads the body of a POST or the query of a GET.
+func readRequest(r *http.Request, body []byte) (request, *requestError) {
+	if r.Method == http.MethodPost {
+		if len(body) == 0 {
+			return request{}, malformed("Request body is empty.", nil)
+		}
+		return decodeRequest(body)
+	}
+	query := r.URL.Query()
+	if !query.Has("query") {
+		return request{}, malformed("Unable to parse GraphQL query.", "The request has no query parameter.")
+	}
+	text := query.Get("query")
+	return request{Query: &text, OperationName: query.Get("operationName"), Variables: []byte(query.Get("variables"))}, nil
 }
 
 // refusal logs the cause of a failed authorization that is not the caller's
 // fault.
 func (s *Server) refusal(err error) *requestError {
 	refused := refusal(err)
-	if refused.status != http.StatusUnauthorized {
+	if refused.status >= http.StatusInternalServerError {
 		s.log.Error("authorization failed", slog.Any("error", err))
 	}
 	return refused
 }
 
-// newCaller makes of a request what resolvers see of it. Cookies are left out,
-// as AppSync does.
-func newCaller(r *http.Request, identity *wire.Identity, header http.Header) caller {
+func hostOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		host = r.RemoteAddr
+		return r.RemoteAddr
 	}
-	headers := make(map[string]string, len(header)+1)
-	for name, values := range header {
-		if name != "Cookie" {
-			headers[strings.ToLower(name)] = strings.Join(values, ",")
-		}
-	}
-	forwarded := append(header.Values("X-Forwarded-For"), host)
-	headers["x-forwarded-for"] = strings.Join(forwarded, ", ")
-	if identity != nil && identity.SourceIP == nil {
-		withIP := *identity
-		withIP.SourceIP = []string{host}
-		identity = &withIP
-	}
-	return caller{identity, headers}
+	return host
 }
 
 // preflight allows what a browser asks for. The answer names headers because

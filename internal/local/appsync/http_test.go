@@ -16,7 +16,6 @@ import (
 
 	"presence"
 	"presence/internal/local/appsync"
-	"presence/internal/wire"
 )
 
 // Statuses and bodies are those of AppSync, where they are known: see
@@ -69,13 +68,13 @@ func TestHTTP(t *testing.T) {
 		"wrong-type":        {who: "bob", body: request(`{ status(userId: true) { userId } }`), want: validation("status", 18, "Validation error of type WrongType: ID cannot represent a non-string and non-integer value: true")},
 		"id-beyond-int":     {who: "bob", body: request(`{ status(userId: 99999999999999999999) { userId } }`), status: 200},
 		"missing-variable":  {who: "bob", body: request(`query($u: ID!) { status(userId: $u) { userId } }`), want: validation("", 7, "Variable 'u' has coerced Null value for NonNull type 'ID!'")},
-		"wrong-variable":    {who: "bob", body: `{"query":"query($u: ID!) { status(userId: $u) { userId } }","variables":{"u":{"a":1}}}`, want: validation("", 7, "Variable 'u' has an invalid value : cannot use map as ID.")},
+		"wrong-variable":    {who: "bob", body: `{"query":"query($u: ID!) { status(userId: $u) { userId } }","variables":{"u":{"a":1}}}`, want: validation("", 7, "Variable 'u' has an invalid value. Unable to parse `{\"a\":1}` as a valid ID.")},
 		"null-condition":    {who: "bob", body: `{"query":"query($b: Boolean = true) { status(userId: 1) { userId @include(if: $b) } }","variables":{"b":null}}`, want: validation("", 57, "Variable 'b' has coerced Null value for NonNull type 'Boolean!'")},
 		"two-operations":    {who: "bob", body: request(`query A { __typename } query B { __typename }`), want: `{"data":null,"errors":[{"path":null,"locations":null,"message":"Must provide operation name if query contains multiple operations."}]}`},
 		"one-of-two":        {who: "bob", body: `{"query":"query A { a: __typename } query B { b: __typename }","operationName":"B"}`, want: `{"data":{"b":"Query"}}`},
 		"no-such-operation": {who: "bob", body: `{"query":"query A { __typename }","operationName":"B"}`, want: `{"data":null,"errors":[{"path":null,"locations":null,"message":"Unknown operation named 'B'."}]}`},
 		"too-deep":          {who: "bob", body: request(deep), want: `{"data":null,"errors":[{"path":null,"locations":null,"message":"The query is nested deeper than 75 levels.","data":null,"errorType":"QueryDepthLimitReached","errorInfo":null}]}`},
-		"subscription":      {who: "bob", body: request(`subscription { onStatus(userId: 1) { userId } }`), want: `{"data":null,"errors":[{"path":null,"locations":[{"line":1,"column":1,"sourceName":null}],"message":"Subscriptions are served over WebSocket, at /graphql/realtime.","data":null,"errorType":"UnsupportedOperation","errorInfo":null}]}`},
+		"subscription":      {who: "bob", body: request(`subscription { onStatus(userId: 1) { userId } }`), status: 400, errorType: "BadRequestException", want: `{"errors":[{"message":"Subscriptions over MQTT is not supported.","errorType":"BadRequestException"}]}`},
 		"denied":            {who: "bob", body: request("mutation {\n        connected(userId: 1) { userId } }"), want: `{"data":{"connected":null},"errors":[{"path":["connected"],"data":null,"errorType":"Unauthorized","errorInfo":null,"locations":[{"line":2,"column":9,"sourceName":null}],"message":"Not Authorized to access connected on type Mutation"}]}`},
 		"resolver-error":    {who: "bob", body: request(`mutation { connect(url: "error", title: "") { userId } }`), want: `{"data":{"connect":null},"errors":[{"path":["connect"],"data":null,"errorType":"InvalidArgument","errorInfo":null,"locations":[{"line":1,"column":12,"sourceName":null}],"message":"The url is no URL."}]}`},
 	} {
@@ -178,14 +177,27 @@ func TestOtherRequests(t *testing.T) {
 	})
 }
 
-// The handler gets what AppSync sends a direct Lambda resolver.
-func TestEvent(t *testing.T) {
+// The function gets just what the code sends, and the code sees the call.
+func TestCall(t *testing.T) {
 	t.Parallel()
-	events := make(chan wire.Event, 1)
-	server := newServer(t, appsync.Options{Invoker: invoker(func(ctx context.Context, e wire.Event) (any, error) {
-		events <- e
-		return fakePresence(ctx, e)
-	})})
+	payloads := make(chan string, 1)
+	server := newServer(t, appsync.Options{
+		Env: map[string]string{"TABLE": "t"},
+		Code: `
+			export function request(ctx) {
+				const { info, identity, request, env } = ctx;
+				return { operation: 'Invoke', payload: {
+					arguments: ctx.args, info, list: info.selectionSetList, graphQL: info.selectionSetGraphQL, env,
+					who: identity.username, ip: identity.sourceIp, cookie: request.headers.cookie, custom: request.headers['x-custom'],
+					authorization: request.headers.authorization, forwarded: request.headers['x-forwarded-for'],
+				} };
+			}
+			export function response(ctx) { return ctx.result; }`,
+		Invoker: raw(func(payload string) string {
+			payloads <- payload
+			return "null"
+		}),
+	})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+appsync.Path, strings.NewReader(encode(t, map[string]any{
 		"query":     `mutation M($s: ID, $title: String!) { c: connect(url: "u", title: $title, sessionId: $s) { id: userId ...F __typename } } fragment F on Presence { status }`,
 		"variables": map[string]any{"s": nil, "title": "T"},
@@ -196,28 +208,64 @@ func TestEvent(t *testing.T) {
 	req.Header.Set("Cookie", "a=b")
 	req.Header.Set("X-Custom", "1")
 	do(t, server, "bob", req)
-	e := <-events
-	if diff := cmp.Diff(wire.Info{
-		SelectionSetList:    []string{"id", "status", "__typename"},
-		SelectionSetGraphQL: "{\n  id: userId\n  ... F\n  __typename\n}",
-		ParentTypeName:      "Mutation",
-		FieldName:           "connect",
-		Variables:           json.RawMessage(`{"s":null,"title":"T"}`),
-	}, e.Info); diff != "" {
-		t.Errorf("info: -want +got:\n%s", diff)
-	}
 	// A null argument is there, one left out is not.
-	if got := canonical(t, string(e.Arguments)); got != `{"sessionId":null,"title":"T","url":"u"}` {
-		t.Errorf("arguments %s", got)
+	want := `{"arguments":{"sessionId":null,"title":"T","url":"u"},"info":{"fieldName":"connect","parentTypeName":"Mutation","variables":{"s":null,"title":"T"}},` +
+		`"list":["id","status","__typename"],"graphQL":"{\n  id: userId\n  ... F\n  __typename\n}","env":{"TABLE":"t"},` +
+		`"who":"bob","ip":["127.0.0.1"],"custom":"1","authorization":"bob","forwarded":"127.0.0.1"}`
+	if diff := cmp.Diff(want, <-payloads); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
-	if e.Identity.Username != "bob" || !cmp.Equal(e.Identity.SourceIP, []string{"127.0.0.1"}) {
-		t.Errorf("identity %+v", e.Identity)
+}
+
+// raw is a function of JSON text.
+type raw func(payload string) string
+
+func (f raw) Invoke(_ context.Context, payload []byte) ([]byte, error) {
+	return []byte(f(string(payload))), nil
+}
+
+// Broken UTF-16 in a variable or a literal costs a character, never the call.
+func TestBrokenText(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, appsync.Options{})
+	for name, body := range map[string]string{
+		"variable":      `{"query":"mutation($t: String!) { connect(url: \"u\", title: $t) { title } }","variables":{"t":"Cats \ud83d"}}`,
+		"lone-trail":    `{"query":"mutation($t: String!) { connect(url: \"u\", title: $t) { title } }","variables":{"t":"Cats \ude00"}}`,
+		"literal":       `{"query":"mutation { connect(url: \"u\", title: \"Cats \\ud83d\") { title } }"}`,
+		"not-utf-8":     "{\"query\":\"mutation($t: String!) { connect(url: \\\"u\\\", title: $t) { title } }\",\"variables\":{\"t\":\"Cats \xff\"}}",
+		"key-with-name": `{"query":"mutation($t: String!) { connect(url: \"u\", title: $t) { title } }","variables":{"t":"Cats \ud83d","\ud83d":1}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, _, got := post(t, server, "bob", body); got != `{"data":{"connect":{"title":"Cats \ufffd"}}}` && got != `{"data":{"connect":{"title":"Cats �"}}}` {
+				t.Error(got)
+			}
+		})
 	}
-	if h := e.Request.Headers; h["cookie"] != "" || h["x-custom"] != "1" || h["authorization"] != "bob" || h["x-forwarded-for"] != "127.0.0.1" || h["host"] == "" {
-		t.Errorf("headers %v", h)
-	}
-	if string(e.Source) != "null" || string(e.Prev) != "null" || string(e.Stash) != "{}" {
-		t.Errorf("source %s, prev %s, stash %s", e.Source, e.Prev, e.Stash)
+}
+
+// What the code raises, appends and does wrong, as clients see it.
+func TestResolverErrors(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ response, want string }{
+		"raised":   {`util.error('m', 'T', { a: 1 }, { b: 2 });`, `{"data":{"a":null},"errors":[{"path":["a"],"data":{"a":1},"errorType":"T","errorInfo":{"b":2},"locations":[{"line":1,"column":2,"sourceName":null}],"message":"m"}]}`},
+		"appended": {`util.appendError('m', 'T'); return 'x';`, `{"data":{"a":"x"},"errors":[{"path":["a"],"data":null,"errorType":"T","errorInfo":null,"locations":[{"line":1,"column":2,"sourceName":null}],"message":"m"}]}`},
+		"denied":   {`util.unauthorized();`, `{"data":{"a":null},"errors":[{"path":["a"],"data":null,"errorType":"Unauthorized","errorInfo":null,"locations":[{"line":1,"column":2,"sourceName":null}],"message":"Not Authorized to access a on type Query"}]}`},
+		"defect":   {`return ctx.a.b;`, `{"data":{"a":null},"errors":[{"path":["a"],"data":null,"errorType":"Code","errorInfo":"TypeError: Cannot read property 'b' of undefined at response (resolver.js:3:46(3))","locations":[{"line":1,"column":2,"sourceName":null}],"message":"Runtime Error"}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newServer(t, appsync.Options{
+				Schema: `type Query { a: String }`,
+				Code: `import { util } from '@aws-appsync/utils';
+export function request(ctx) { return { operation: 'Invoke', payload: null }; }
+export function response(ctx) { ` + c.response + ` }`,
+				Invoker: raw(func(string) string { return "null" }),
+			})
+			if diff := cmp.Diff(canonical(t, c.want), canonical(t, query(t, server, "bob", "{a}", nil))); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -225,8 +273,7 @@ type customError struct{}
 
 func (*customError) Error() string { return "custom" }
 
-// What goes wrong in the handler reaches the client as Lambda and AppSync
-// would tell it.
+// What goes wrong in the function is what the code sees as ctx.error.
 func TestInvokerErrors(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -237,13 +284,12 @@ func TestInvokerErrors(t *testing.T) {
 		"chosen-type":  {messages.InvokeResponse_Error{Type: "T", Message: "m"}, false, "T", "m"},
 		"pointer-type": {&customError{}, false, "customError", "custom"},
 		"wrapped":      {fmt.Errorf("w: %w", &customError{}), false, "wrapError", "w: custom"},
-		"unauthorized": {messages.InvokeResponse_Error{Type: "UnauthorizedException", Message: "secret"}, false, "UnauthorizedException", "You are not authorized to make this call."},
 		"deadline":     {context.DeadlineExceeded, false, "Lambda:ExecutionTimeoutException", "Execution timed out."},
 		"panic":        {nil, true, "Lambda:Unhandled", "The function panicked."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := newServer(t, appsync.Options{Invoker: invoker(func(context.Context, wire.Event) (any, error) {
+			server := newServer(t, appsync.Options{Code: passThrough, Invoker: invoker(func(context.Context, call) (any, error) {
 				if c.panics {
 					panic("secret")
 				}
@@ -262,11 +308,11 @@ func TestInvokerErrors(t *testing.T) {
 func TestResponseTooLarge(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 1<<20)
-	server := newServer(t, appsync.Options{Invoker: invoker(func(_ context.Context, e wire.Event) (any, error) {
-		if e.Info.FieldName == "status" {
-			return presence.Presence{UserID: "a", Status: presence.Online, Title: &long}, nil
+	server := newServer(t, appsync.Options{Invoker: invoker(func(_ context.Context, c call) (any, error) {
+		if c.Field == "Query.status" {
+			return data(presence.Presence{UserID: "a", Status: presence.Online, Title: &long}), nil
 		}
-		return slices.Repeat([]presence.Presence{{UserID: "a", Status: presence.Online, Title: &long}}, 6), nil
+		return data(slices.Repeat([]presence.Presence{{UserID: "a", Status: presence.Online, Title: &long}}, 6)), nil
 	})})
 	for name, document := range map[string]string{
 		"one-field":   `{ statuses(userIds: []) { userId title } }`,
@@ -285,7 +331,7 @@ func TestResponseTooLarge(t *testing.T) {
 func TestInvokeTimeout(t *testing.T) {
 	t.Parallel()
 	free := make(chan struct{})
-	server := newServer(t, appsync.Options{InvokeTimeout: time.Millisecond, Invoker: invoker(func(context.Context, wire.Event) (any, error) {
+	server := newServer(t, appsync.Options{Code: passThrough, InvokeTimeout: time.Millisecond, Invoker: invoker(func(context.Context, call) (any, error) {
 		<-free
 		return nil, nil
 	})})
@@ -299,11 +345,11 @@ func TestInvokeTimeout(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	begun, finish, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	server := newServer(t, appsync.Options{Invoker: invoker(func(ctx context.Context, e wire.Event) (any, error) {
+	server := newServer(t, appsync.Options{Invoker: invoker(func(ctx context.Context, c call) (any, error) {
 		close(begun)
 		<-finish
 		ended <- ctx.Err()
-		return fakePresence(ctx, e)
+		return fakePresence(ctx, c)
 	})})
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+appsync.Path, strings.NewReader(`{"query":"mutation { connect(url: \"u\", title: \"\") { userId } }"}`))
@@ -335,16 +381,16 @@ func TestOrder(t *testing.T) {
 	t.Parallel()
 	var order []string
 	both := make(chan struct{})
-	server := newServer(t, appsync.Options{Invoker: invoker(func(ctx context.Context, e wire.Event) (any, error) {
-		if e.Info.ParentTypeName == "Mutation" {
-			order = append(order, string(e.Arguments)) // The race detector is the test.
-			return nil, nil
+	server := newServer(t, appsync.Options{Invoker: invoker(func(ctx context.Context, c call) (any, error) {
+		if strings.HasPrefix(c.Field, "Mutation.") {
+			order = append(order, string(c.Arguments)) // The race detector is the test.
+			return data(nil), nil
 		}
 		select { // Each waits for the other.
 		case both <- struct{}{}:
 		case <-both:
 		}
-		return fakePresence(ctx, e)
+		return fakePresence(ctx, c)
 	})})
 	query(t, server, "iam", `mutation { a: connected(userId: 1) { url } b: connected(userId: 2) { url } c: connected(userId: 3) { url } }`, nil)
 	if want := []string{`{"userId":"1"}`, `{"userId":"2"}`, `{"userId":"3"}`}; !cmp.Equal(order, want) {
@@ -376,12 +422,12 @@ func TestCompletion(t *testing.T) {
 		"interface":     {`{node{__typename id ... on Thing{n}}}`, `{"__typename":"Thing","id":1,"n":2}`, `{"data":{"node":{"__typename":"Thing","id":"1","n":2}}}`},
 		"union":         {`{any{... on Other{id} ... on Thing{n}}}`, `{"__typename":"Other","id":1,"n":2}`, `{"data":{"any":{"id":"1"}}}`},
 		"unknown-type":  {`{any{__typename}}`, `{"__typename":"Nope"}`, `{"data":{"any":null},"errors":[{"path":["any"],"locations":null,"message":"Can't resolve value (/any) : type mismatch error, expected type Any"}]}`},
-		"bad-argument":  {`{at(t: "x")}`, `"ok"`, "{\"data\":{\"at\":null},\"errors\":[{\"path\":null,\"locations\":[{\"line\":1,\"column\":2,\"sourceName\":null}],\"message\":\"Validation error of type WrongType: argument 't' is not a valid 'AWSDateTime!': Unable to serialize `x` as a valid DateTime Object. @ 'at'\"}]}"},
+		"bad-argument":  {`{at(t: "x")}`, `"ok"`, "{\"data\":{\"at\":null},\"errors\":[{\"path\":null,\"locations\":[{\"line\":1,\"column\":2,\"sourceName\":null}],\"message\":\"Validation error of type WrongType: argument 't' is not a valid 'AWSDateTime!': Unable to parse `x` as a valid DateTime Object. @ 'at'\"}]}"},
 		"input-object":  {`{in(i: {at: "2020-01-01T00:00Z"})}`, `"ok"`, `{"data":{"in":"ok"}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := newServer(t, appsync.Options{Schema: schema, Invoker: invoker(func(context.Context, wire.Event) (any, error) {
+			server := newServer(t, appsync.Options{Schema: schema, Invoker: invoker(func(context.Context, call) (any, error) {
 				return json.RawMessage(c.result), nil
 			})})
 			if diff := cmp.Diff(canonical(t, c.want), canonical(t, query(t, server, "bob", c.query, nil))); diff != "" {
@@ -404,7 +450,7 @@ func TestDirectives(t *testing.T) {
 				typed: Typed @aws_iam @aws_cognito_user_pools @aws_api_key
 			}
 			type Typed @aws_iam { a: String b: String @aws_cognito_user_pools }`,
-		Invoker: invoker(func(context.Context, wire.Event) (any, error) {
+		Invoker: invoker(func(context.Context, call) (any, error) {
 			return json.RawMessage(`{"a":"1","b":"1"}`), nil
 		}),
 	})
@@ -440,7 +486,7 @@ func TestAuthDirective(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, appsync.Options{
 		Schema:  `type Query { open: String closed: String @aws_auth(cognito_groups: ["admins"]) }`,
-		Invoker: invoker(func(context.Context, wire.Event) (any, error) { return "x", nil }),
+		Invoker: invoker(func(context.Context, call) (any, error) { return "x", nil }),
 	})
 	for who, want := range map[string]string{"bob": `"closed":null`, "admin": `"closed":"x"`} {
 		if got := query(t, server, who, "{ open closed }", nil); !strings.Contains(got, want) || !strings.Contains(got, `"open":"x"`) {
@@ -458,6 +504,7 @@ func TestSchemas(t *testing.T) {
 		"other-type":       `type Query { a: Int } type Mutation { m: String } type Subscription { s: Int @aws_subscribe(mutations: ["m"]) }`,
 		"mixed-aws-auth":   `type Query { a: Int @aws_auth(cognito_groups: ["x"]) b: Int @aws_iam }`,
 		"unknown-scalar":   `type Query { a: AWSNope }`,
+		"no-code":          presence.Schema,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -9,211 +9,305 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 
-	"presence/internal/wire"
+	"presence/internal/sdl"
 )
 
-// maxTopics is how many bytes of different subscription operations there may
-// be at a time: more than a hundred thousand of the usual length. The limit is ours,
-// and keeps the longest from filling the memory.
-const maxTopics = 32 << 20
+// maxOperations is how many bytes of different subscription operations there
+// may be at a time: more than a hundred thousand of the usual length. The limit
+// is ours, and keeps the longest from filling the memory.
+const maxOperations = 32 << 20
 
-// hub knows who is subscribed to what.
-//
-// Subscriptions are kept by field and by the values of their arguments, so a
-// mutation costs by its receivers and not by how many are subscribed. Those
-// that sent the very same operation share a topic, whose payload is rendered
-// once for all of them.
+// hub knows who is subscribed to what. A mutation costs by its receivers and
+// not by how many others are subscribed.
 type hub struct {
-	schema *ast.Schema
 	// listeners are the subscription fields by the mutations they listen to.
-	listeners map[string][]*ast.FieldDefinition
+	listeners map[string][]string
 
-	mu     sync.RWMutex
-	topics map[string]*topic
-	// size is how many bytes the keys of topics have, and limit how many they may.
+	mu        sync.RWMutex
+	audiences map[string]*audience
+	// operations are what subscribers have asked for, shared by all who ask for
+	// the same. size is how many bytes their keys have, and limit how many they
+	// may.
+	operations  map[string]*subscribed
 	size, limit int
-	// shapes are, for each subscription field, the sets of arguments in use:
-	// subscribers may leave any of them out.
-	shapes map[string]map[string]*shape
 }
 
-// shape is a set of argument names and the topics that filter by just those.
-type shape struct {
-	names  []string
-	topics map[string][]*topic
+// audience is the subscribers of one subscription field.
+type audience struct {
+	// topics are those that are filtered by a choice of values: by what they
+	// compare and by the value.
+	topics map[selector]map[string]subscribers
+	// others have filters that are tested one by one.
+	others subscribers
 }
 
-// topic is one subscription operation with its variables. What is rendered
-// from it is the same for all its subscribers.
+type subscribers map[*subscription]struct{}
+
+// selector is what of an event is compared with the values of topics.
+type selector struct {
+	// fields are the names of the fields, joined by commas. A nested field's has
+	// dots.
+	fields string
+	// items compares each item of a list.
+	items bool
+}
+
+// topic is one value of a selector, as JSON.
 type topic struct {
+	selector selector
+	value    string
+}
+
+// subscribed is one selection that subscribers have asked for. What is rendered
+// from it is the same for all of them.
+type subscribed struct {
 	key   string
 	op    *operation
 	field graphql.CollectedField
-	// names and values are its filter.
-	names       []string
-	values      string
-	subscribers map[*subscription]struct{}
+	// users is how many subscriptions there are.
+	users int
 }
 
-// subscription is one accepted start.
+// subscription is one start.
 type subscription struct {
 	conn *conn
 	// id is the client's, as JSON.
-	id    string
-	topic *topic
+	id string
+	// stopped is set by the client's stop, or when the socket ends. It is guarded
+	// by the connection's mutex.
+	stopped bool
+
+	operation *subscribed
+	// topics are what the subscription is filtered by. Without any, filter is.
+	topics []topic
+	filter filter
+	// added is whether the hub has it. It is guarded by the hub's mutex.
+	added bool
 }
 
 func newHub(schema *ast.Schema) *hub {
 	h := &hub{
-		schema:    schema,
-		listeners: map[string][]*ast.FieldDefinition{},
-		topics:    map[string]*topic{},
-		limit:     maxTopics,
-		shapes:    map[string]map[string]*shape{},
+		listeners:  map[string][]string{},
+		audiences:  map[string]*audience{},
+		operations: map[string]*subscribed{},
+		limit:      maxOperations,
 	}
 	if schema.Subscription != nil {
 		for _, field := range schema.Subscription.Fields {
-			for _, mutation := range subscribedMutations(field) {
-				h.listeners[mutation] = append(h.listeners[mutation], field)
+			for _, mutation := range sdl.SubscribedMutations(field) {
+				h.listeners[mutation] = append(h.listeners[mutation], field.Name)
 			}
 		}
 	}
 	return h
 }
 
-// newTopic makes a topic of a subscription's only field and its arguments. An
-// argument that is absent filters nothing; one that is null asks for null.
-func (h *hub) newTopic(key string, op *operation, field graphql.CollectedField, args map[string]any) *topic {
-	t := &topic{key: key, op: op, field: field, subscribers: map[*subscription]struct{}{}}
-	for name := range args {
-		t.names = append(t.names, name)
+// byArguments returns the topic of AppSync's basic filter: the field's
+// arguments equal the fields of the same name.
+func byArguments(args map[string]any) (topic, error) {
+	var names []string
+	event := map[string]any{}
+	for name, value := range args {
+		names = append(names, name)
+		var v any
+		if err := json.Unmarshal(encode(value), &v); err != nil {
+			return topic{}, err
+		}
+		event[name] = v
 	}
-	slices.Sort(t.names)
-	t.values, _ = h.filter(field.Definition, t.names, args)
-	return t
+	slices.Sort(names)
+	s := selector{fields: strings.Join(names, ",")}
+	return topic{s, s.values(event)[0]}, nil
 }
 
-// filter writes the values of the named members of an object so that equal
-// ones are the same string. It reports false if one is absent: a field the
-// mutation did not select matches no filter, not even null.
-func (h *hub) filter(field *ast.FieldDefinition, names []string, object map[string]any) (string, bool) {
-	result := h.schema.Types[field.Type.Name()]
-	var b strings.Builder
-	for _, name := range names {
-		v, ok := object[name]
-		if !ok {
-			return "", false
+// topics returns the topics of a filter if each group is one rule that compares
+// a field with values. It returns nil for other filters.
+func (f filter) topics() []topic {
+	var list []topic
+	for _, rules := range f {
+		if len(rules) != 1 || rules[0].operator != "eq" && rules[0].operator != "containsAny" {
+			return nil
 		}
-		if raw, isRaw := v.(json.RawMessage); isRaw {
-			b.Write(raw)
-		} else if member := result.Fields.ForName(name); v != nil && member != nil && h.schema.Types[member.Type.Name()].IsLeafType() && member.Type.Elem == nil {
-			text, _ := leaf(h.schema.Types[member.Type.Name()], v)
-			b.Write(text)
-		} else {
+		s := selector{fields: strings.Join(rules[0].path, "."), items: rules[0].operator == "containsAny"}
+		for _, value := range rules[0].values {
+			if t := (topic{s, string(encode(value))}); !slices.Contains(list, t) {
+				list = append(list, t)
+			}
+		}
+	}
+	return list
+}
+
+// values returns the values of the topics that an event is in. An event
+// without the field is in none.
+func (s selector) values(event map[string]any) []string {
+	if s.items {
+		v, _ := lookup(event, strings.Split(s.fields, "."))
+		list, _ := v.([]any)
+		values := make([]string, len(list))
+		for i, item := range list {
+			values[i] = string(encode(item))
+		}
+		slices.Sort(values)
+		return slices.Compact(values) // A subscription is told once.
+	}
+	var b strings.Builder
+	if s.fields != "" {
+		for field := range strings.SplitSeq(s.fields, ",") {
+			v, there := lookup(event, strings.Split(field, "."))
+			if !there {
+				return nil
+			}
+			if b.Len() > 0 {
+				b.WriteByte('\n')
+			}
 			b.Write(encode(v))
 		}
-		b.WriteByte('\n')
 	}
-	return b.String(), true
+	return []string{b.String()}
 }
 
-// subscribe adds a subscription to its topic, or to an equal one that is
-// there. It also acknowledges it, so that no mutation falls in between: none
-// that comes after start_ack is missed, and no data comes before. It returns
-// false if there are too many different operations.
+// subscribe adds a subscription and acknowledges it, so that no mutation falls
+// in between: none that comes after start_ack is missed, and no data comes
+// before. It returns false if there are too many different operations.
 func (h *hub) subscribe(sub *subscription) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if t, ok := h.topics[sub.topic.key]; ok {
-		sub.topic = t
-	} else {
-		t := sub.topic
-		if h.size+len(t.key) > h.limit {
-			return false
-		}
-		h.size += len(t.key)
-		h.topics[t.key] = t
-		byNames := h.shapes[t.field.Name]
-		if byNames == nil {
-			byNames = map[string]*shape{}
-			h.shapes[t.field.Name] = byNames
-		}
-		names := strings.Join(t.names, ",")
-		if byNames[names] == nil {
-			byNames[names] = &shape{names: t.names, topics: map[string][]*topic{}}
-		}
-		byNames[names].topics[t.values] = append(byNames[names].topics[t.values], t)
+	if shared, ok := h.operations[sub.operation.key]; ok {
+		sub.operation = shared
+	} else if h.size+len(sub.operation.key) > h.limit {
+		return false
 	}
-	sub.topic.subscribers[sub] = struct{}{}
-	sub.conn.send(message{kind: wire.TypeStartAck, id: sub.id})
+	if !sub.conn.acknowledge(sub) {
+		return true // Stopped in the meantime.
+	}
+	o := sub.operation
+	if o.users++; o.users == 1 {
+		h.size += len(o.key)
+		h.operations[o.key] = o
+	}
+	a := h.audiences[o.field.Name]
+	if a == nil {
+		a = &audience{map[selector]map[string]subscribers{}, subscribers{}}
+		h.audiences[o.field.Name] = a
+	}
+	a.add(sub)
+	sub.added = true
 	return true
 }
 
-// lookup returns the topic of an operation that others have subscribed to.
-func (h *hub) lookup(key string) *topic {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.topics[key]
+func (a *audience) add(sub *subscription) {
+	if len(sub.topics) == 0 {
+		a.others[sub] = struct{}{}
+	}
+	for _, t := range sub.topics {
+		values := a.topics[t.selector]
+		if values == nil {
+			values = map[string]subscribers{}
+			a.topics[t.selector] = values
+		}
+		if values[t.value] == nil {
+			values[t.value] = subscribers{}
+		}
+		values[t.value][sub] = struct{}{}
+	}
 }
 
 // unsubscribe removes a subscription and what it was the last of.
 func (h *hub) unsubscribe(sub *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := sub.topic
-	delete(t.subscribers, sub)
-	if len(t.subscribers) > 0 {
+	if !sub.added {
 		return
 	}
-	delete(h.topics, t.key)
-	h.size -= len(t.key)
-	names := strings.Join(t.names, ",")
-	byNames := h.shapes[t.field.Name]
-	shape := byNames[names]
-	shape.topics[t.values] = slices.DeleteFunc(shape.topics[t.values], func(other *topic) bool { return other == t })
-	if len(shape.topics[t.values]) == 0 {
-		delete(shape.topics, t.values)
+	sub.added = false
+	o := sub.operation
+	if o.users--; o.users == 0 {
+		h.size -= len(o.key)
+		delete(h.operations, o.key)
 	}
-	if len(shape.topics) == 0 {
-		delete(byNames, names)
+	h.audiences[o.field.Name].remove(sub)
+}
+
+func (a *audience) remove(sub *subscription) {
+	delete(a.others, sub)
+	for _, t := range sub.topics {
+		values := a.topics[t.selector]
+		delete(values[t.value], sub)
+		if len(values[t.value]) == 0 {
+			delete(values, t.value)
+		}
+		if len(values) == 0 {
+			delete(a.topics, t.selector)
+		}
 	}
 }
 
-// publish tells the subscribers of a mutation what it selected of its result.
-// It never waits for one of them. Lists and null are told to nobody: AppSync
-// filters by the result's fields, and these have none.
-func (h *hub) publish(mutation string, result any) {
-	object, ok := result.(map[string]any)
-	if !ok {
+// publish tells subscribers of a mutation. They see its answer, with aliases in
+// place of fields, as AppSync is reported to send it. It never waits for a
+// subscriber. Answers that are no object are told to nobody: filters go by
+// fields, and these have none.
+func (h *hub) publish(mutation string, answer []byte) {
+	if len(h.listeners[mutation]) == 0 {
 		return
 	}
+	var event map[string]any
+	if err := json.Unmarshal(answer, &event); err != nil || event == nil {
+		return
+	}
+	for operation, receivers := range h.receivers(mutation, event) {
+		payload := operation.render(event)
+		for _, sub := range receivers {
+			sub.conn.deliver(sub, payload)
+		}
+	}
+}
+
+// receivers returns the subscriptions that an event is for, by operation.
+func (h *hub) receivers(mutation string, event map[string]any) map[*subscribed][]*subscription {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	found := map[*subscribed][]*subscription{}
 	for _, field := range h.listeners[mutation] {
-		for _, shape := range h.shapes[field.Name] {
-			values, ok := h.filter(field, shape.names, object)
-			if !ok {
-				continue
-			}
-			for _, t := range shape.topics[values] {
-				payload := t.render(object)
-				for sub := range t.subscribers {
-					sub.conn.send(message{kind: wire.TypeData, id: sub.id, payload: payload})
+		if a := h.audiences[field]; a != nil {
+			a.receivers(event, found)
+		}
+	}
+	return found
+}
+
+// receivers adds each subscription once, however many of its topics match.
+func (a *audience) receivers(event map[string]any, found map[*subscribed][]*subscription) {
+	several := subscribers{}
+	for s, topics := range a.topics {
+		for _, value := range s.values(event) {
+			for sub := range topics[value] {
+				if len(sub.topics) > 1 {
+					if _, twice := several[sub]; twice {
+						continue
+					}
+					several[sub] = struct{}{}
 				}
+				found[sub.operation] = append(found[sub.operation], sub)
 			}
+		}
+	}
+	for sub := range a.others {
+		if sub.filter.matches(event) {
+			found[sub.operation] = append(found[sub.operation], sub)
 		}
 	}
 }
 
 // render makes the payload of a data message. Fields the mutation left out are
 // null, or an error where null is not allowed.
-func (t *topic) render(object map[string]any) []byte {
-	c := completer{operation: t.op, unchecked: true}
+func (o *subscribed) render(event map[string]any) []byte {
+	c := completer{operation: o.op, unchecked: true}
 	c.out = append(c.out, `{"data":{`...)
-	c.out = append(c.out, encode(t.field.Alias)...)
+	c.out = append(c.out, encode(o.field.Alias)...)
 	c.out = append(c.out, ':')
 	start := len(c.out)
-	if !c.value([]any{t.field.Alias}, t.op.schema.Subscription, t.field, t.field.Definition.Type, object) {
+	if !c.value([]any{o.field.Alias}, o.op.schema.Subscription, o.field, o.field.Definition.Type, event) {
 		c.out = append(c.out[:start], "null"...)
 	}
 	c.out = append(c.out, '}')

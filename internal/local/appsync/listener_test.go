@@ -14,12 +14,13 @@ import (
 
 	"presence"
 	"presence/internal/local/appsync"
+	"presence/resolvers"
 )
 
 // One port serves what each client begins with: http, https, ws and wss.
 func TestListener(t *testing.T) {
 	t.Parallel()
-	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Invoker: invoker(fakePresence), Authorize: authorize, Logger: slog.New(slog.DiscardHandler)})
+	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Code: resolvers.JS, Invoker: invoker(fakePresence), Authorize: authorize, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

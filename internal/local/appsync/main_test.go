@@ -2,6 +2,7 @@ package appsync_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -12,66 +13,120 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda/messages"
 	"go.uber.org/goleak"
 
 	"presence"
 	"presence/internal/local/appsync"
 	"presence/internal/wire"
+	"presence/resolvers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// call is what a resolver's code sends the function.
+type call struct {
+	Field     string          `json:"field"`
+	Arguments json.RawMessage `json:"arguments"`
+	Caller    struct {
+		Mode string `json:"mode"`
+		ID   string `json:"id"`
+	} `json:"caller"`
+}
+
 // invoker answers like a Lambda function: JSON in, JSON out.
-type invoker func(ctx context.Context, e wire.Event) (any, error)
+type invoker func(ctx context.Context, c call) (any, error)
 
 func (f invoker) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	var e wire.Event
-	if err := json.Unmarshal(payload, &e); err != nil {
+	var c call
+	if err := json.Unmarshal(payload, &c); err != nil {
 		return nil, err
 	}
-	answer, err := f(ctx, e)
+	answer, err := f(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(answer)
 }
 
+// passThrough is the code of tests with a schema of their own: the function's
+// answer is the field's value, and its errors are raised as they are. A
+// subscription's answer is its filter, if it is one.
+const passThrough = `
+import { extensions, util } from '@aws-appsync/utils';
+export function request(ctx) {
+  return { operation: 'Invoke', payload: { field: ctx.info.parentTypeName + '.' + ctx.info.fieldName, arguments: ctx.args } };
+}
+export function response(ctx) {
+  if (ctx.error) {
+    util.error(ctx.error.message, ctx.error.type);
+  }
+  if (ctx.info.parentTypeName === 'Subscription') {
+    if (ctx.result && ctx.result.filterGroup) {
+      extensions.setSubscriptionFilter(ctx.result);
+    }
+    return null;
+  }
+  return ctx.result;
+}`
+
+// data is a function's successful answer.
+func data(v any) any { return map[string]any{"data": v} }
+
 // fakePresence answers the fields of schema.graphql without keeping anything.
-func fakePresence(_ context.Context, e wire.Event) (any, error) {
+func fakePresence(_ context.Context, c call) (any, error) {
 	var args struct {
 		URL, Title *string
 		UserID     string
 		UserIDs    []string
+		Watch      presence.Watch
 	}
-	if err := json.Unmarshal(e.Arguments, &args); err != nil {
+	if err := json.Unmarshal(c.Arguments, &args); err != nil {
 		return nil, err
 	}
 	at := presence.Time(1_700_000_000_000)
 	is := func(id string, status presence.Status) presence.Presence {
 		return presence.Presence{UserID: id, Status: status, LastSeen: at, AsOf: at, HeartbeatIntervalMs: 30_000}
 	}
-	switch e.Info.FieldName {
-	case "connect", "heartbeat":
+	switch c.Field {
+	case "Mutation.connect", "Mutation.heartbeat":
 		if *args.URL == "error" {
-			return nil, messages.InvokeResponse_Error{Type: "InvalidArgument", Message: "The url is no URL."}
+			return map[string]any{"error": map[string]any{"type": "InvalidArgument", "message": "The url is no URL."}}, nil
 		}
-		p := is(e.Identity.Username, presence.Online)
+		p := is(c.Caller.ID, presence.Online)
 		p.URL, p.Title, p.ExpiresAt = args.URL, args.Title, at+75_000
-		return p, nil
-	case "disconnect":
-		return nil, nil
-	case "connected":
-		return is(args.UserID, presence.Online), nil
-	case "statuses":
+		return data(p), nil
+	case "Mutation.disconnect":
+		return data(is(c.Caller.ID, presence.Offline)), nil
+	case "Mutation.connected", "Mutation.disconnected":
+		p := is(args.UserID, presence.Offline)
+		if c.Field == "Mutation.connected" {
+			page, title := "https://example.com/", "Home"
+			p = is(args.UserID, presence.Online)
+			p.URL, p.Title = &page, &title
+		}
+		p.Topics = topics(args.UserID)
+		return data(p), nil
+	case "Query.statuses":
 		list := make([]presence.Presence, len(args.UserIDs))
 		for i, id := range args.UserIDs {
 			list[i] = is(id, presence.Offline)
 		}
-		return list, nil
+		return data(list), nil
+	case "Subscription.onStatus":
+		return data(wire.ContainsAny("topics", topics(args.UserID))), nil
+	case "Subscription.onPresence":
+		return data(wire.ContainsAny("topics", topics(args.Watch.UserIDs...))), nil
 	default:
-		return is(args.UserID, presence.Offline), nil
+		return data(is(args.UserID, presence.Offline)), nil
 	}
+}
+
+func topics(users ...string) []string {
+	list := make([]string, len(users))
+	for i, user := range users {
+		list[i] = "user " + user
+	}
+	return list
 }
 
 // authorize takes the name of a caller for a token.
@@ -97,7 +152,7 @@ func authorize(_ context.Context, c wire.Credentials) (*wire.Identity, error) {
 	case "lambda":
 		return &wire.Identity{ResolverContext: map[string]string{}}, nil
 	default:
-		id := &wire.Identity{Sub: "sub-" + token, Username: token}
+		id := &wire.Identity{Sub: token, Username: token}
 		if token == "admin" {
 			id.Groups = []string{"admins"}
 		}
@@ -110,8 +165,9 @@ func authorize(_ context.Context, c wire.Credentials) (*wire.Identity, error) {
 func newServer(tb testing.TB, o appsync.Options) *httptest.Server {
 	tb.Helper()
 	if o.Schema == "" {
-		o.Schema = presence.Schema
+		o.Schema, o.Code = presence.Schema, cmp.Or(o.Code, resolvers.JS)
 	}
+	o.Code = cmp.Or(o.Code, passThrough)
 	if o.Invoker == nil {
 		o.Invoker = invoker(fakePresence)
 	}

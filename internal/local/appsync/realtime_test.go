@@ -19,6 +19,7 @@ import (
 	"presence"
 	"presence/internal/local/appsync"
 	"presence/internal/wire"
+	"presence/resolvers"
 )
 
 // dial opens a socket as a caller, by the carrier named: header (the
@@ -215,11 +216,11 @@ func TestFilters(t *testing.T) {
 			on(id: ID, n: Int, e: E, tags: [String], nope: Int): Thing @aws_subscribe(mutations: ["set"])
 			also: Thing @aws_subscribe(mutations: ["set", "other"])
 		}`
-	echo := invoker(func(_ context.Context, e wire.Event) (any, error) {
-		if e.Info.FieldName == "list" {
-			return []any{e.Arguments}, nil
+	echo := invoker(func(_ context.Context, c call) (any, error) {
+		if c.Field == "Mutation.list" {
+			return []any{c.Arguments}, nil
 		}
-		return e.Arguments, nil
+		return c.Arguments, nil
 	})
 	for name, c := range map[string]struct {
 		subscription string
@@ -234,7 +235,9 @@ func TestFilters(t *testing.T) {
 		"and":                   {`{on(id:"1",n:2){id}}`, nil, `{set(id:"1",n:2){id n}}`, true},
 		"and-different":         {`{on(id:"1",n:2){id}}`, nil, `{set(id:"1",n:3){id n}}`, false},
 		"not-selected":          {`{on(id:"1",n:2){id}}`, nil, `{set(id:"1",n:2){id}}`, false},
-		"selected-by-alias":     {`{on(n:2){n}}`, nil, `{set(n:2){x:n}}`, true},
+		"under-an-alias":        {`{on(n:2){n}}`, nil, `{set(n:2){x:n}}`, false},
+		"another-as-the-field":  {`{on(id:"2"){n}}`, nil, `{set(id:"1",n:2){id:n}}`, false},
+		"another-of-its-type":   {`{on(tags:["a"]){n}}`, nil, `{set(tags:["a"]){tags:tags}}`, true},
 		"null-is-null":          {`{on(n:null){id}}`, nil, `{set(id:"1"){id n}}`, true},
 		"null-is-not-a-value":   {`{on(n:null){id}}`, nil, `{set(n:1){id n}}`, false},
 		"null-is-not-absent":    {`{on(n:null){id}}`, nil, `{set(id:"1"){id}}`, false},
@@ -296,19 +299,20 @@ func TestLimits(t *testing.T) {
 	t.Run("different-operations", func(t *testing.T) {
 		t.Parallel()
 		server := newServer(t, appsync.Options{})
-		server.Config.Handler.(*appsync.Server).LimitOperations(200)
+		server.Config.Handler.(*appsync.Server).LimitOperations(150)
 		ws := open(t, server, "bob")
-		start(t, ws, "1", "bob", on, map[string]any{"u": "1"})
+		named := func(name string) string { return strings.Replace(on, "(", " "+name+"(", 1) }
+		start(t, ws, "1", "bob", named("A"), map[string]any{"u": "1"})
 		expect(t, ws, `"start_ack"`)
-		start(t, ws, "2", "bob", on, map[string]any{"u": "1"})
+		start(t, ws, "2", "bob", named("A"), map[string]any{"u": "2"})
 		expect(t, ws, `"start_ack"`) // The same one takes no room.
-		start(t, ws, "3", "bob", on, map[string]any{"u": "3"})
+		start(t, ws, "3", "bob", named("B"), map[string]any{"u": "3"})
 		expect(t, ws, `"start_ack"`)
-		start(t, ws, "4", "bob", on, map[string]any{"u": "4"})
+		start(t, ws, "4", "bob", named("C"), map[string]any{"u": "4"})
 		expect(t, ws, `"LimitExceededError"`)
 		send(t, ws, `{"id":"3","type":"stop"}`)
 		expect(t, ws, `"complete"`)
-		start(t, ws, "4", "bob", on, map[string]any{"u": "4"})
+		start(t, ws, "4", "bob", named("C"), map[string]any{"u": "4"})
 		expect(t, ws, `"start_ack"`)
 	})
 	t.Run("connections", func(t *testing.T) {
@@ -371,7 +375,7 @@ func TestCrossSite(t *testing.T) {
 // Closing the server tells every socket.
 func TestClose(t *testing.T) {
 	t.Parallel()
-	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Invoker: invoker(fakePresence), Authorize: authorize})
+	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Code: resolvers.JS, Invoker: invoker(fakePresence), Authorize: authorize})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +442,7 @@ func TestCredentials(t *testing.T) {
 func TestCloseGivesUp(t *testing.T) {
 	t.Parallel()
 	begun, free := make(chan struct{}), make(chan struct{})
-	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Authorize: authorize, Invoker: invoker(func(context.Context, wire.Event) (any, error) {
+	s, err := appsync.New(appsync.Options{Schema: presence.Schema, Code: resolvers.JS, Authorize: authorize, Invoker: invoker(func(context.Context, call) (any, error) {
 		close(begun)
 		<-free
 		return nil, nil

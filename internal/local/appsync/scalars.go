@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -63,7 +64,7 @@ func parses(layout, s string) bool {
 // the reason in the words AppSync uses.
 func leaf(def *ast.Definition, value any) (text []byte, reason string) {
 	wrong := func(noun string) ([]byte, string) {
-		return nil, fmt.Sprintf("Unable to serialize `%v` as a valid %s.", value, noun)
+		return nil, strings.Replace(cannotParse(value, noun), "parse", "serialize", 1)
 	}
 	if def.Kind == ast.Enum {
 		name, ok := value.(string)
@@ -109,7 +110,7 @@ func leaf(def *ast.Definition, value any) (text []byte, reason string) {
 	return encode(s), ""
 }
 
-// encode marshals what has come from JSON, which can not fail.
+// encode marshals what has come from JSON, which cannot fail.
 func encode(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {

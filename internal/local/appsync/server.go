@@ -1,13 +1,13 @@
 // Package appsync is a local AWS AppSync: GraphQL over HTTP and the real-time
-// WebSocket protocol, for one schema and one direct Lambda resolver.
+// WebSocket protocol, for one schema, one resolver and one Lambda function.
 //
 // Stock clients must not notice the difference, so statuses, headers, error
 // shapes and frames are AppSync's; docs/local-appsync.md lists what is
 // emulated, in part or not, and where each fact comes from. Parsing,
 // validation, introspection and the merging of selections are gqlparser's and
 // gqlgen's, sockets coder/websocket's. The schema alone says what can be
-// called: every root field is one call of the [Invoker] with the JSON AppSync
-// would send, and everything below it is read from that call's result.
+// called: every root field runs the resolver's code, which calls the [Invoker]
+// once, and everything below it is read from what the code returns.
 package appsync
 
 import (
@@ -22,6 +22,8 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"presence/internal/local/appsync/appsyncjs"
+	"presence/internal/sdl"
 	"presence/internal/wire"
 )
 
@@ -32,13 +34,18 @@ const (
 	RealtimePath = "/graphql/realtime"
 )
 
-// Options configure a [Server]. Schema, Invoker and Authorize are required.
+// Options configure a [Server]. Schema, Code, Invoker and Authorize are
+// required.
 type Options struct {
 	// Schema is GraphQL SDL. AppSync's directives and scalars are known.
-	Schema  string
+	Schema string
+	// Code is the APPSYNC_JS code of every root field's resolver.
+	Code string
+	// Env is what the code sees as ctx.env.
+	Env     map[string]string
 	Invoker Invoker
 	// Authorize says who a caller is; nil without an error is a caller with an
-	// API key. Its errors are [presence.Error] values whose message is sent:
+	// API key. Its errors are [presence.Error] values, and their message is sent:
 	// Unauthorized is a 401, Unavailable a 503. It must be safe for concurrent
 	// use.
 	Authorize func(context.Context, wire.Credentials) (*wire.Identity, error)
@@ -57,6 +64,7 @@ type Options struct {
 type Server struct {
 	schema    *ast.Schema
 	rules     *rules.Rules
+	code      *appsyncjs.Code
 	invoker   Invoker
 	authorize func(context.Context, wire.Credentials) (*wire.Identity, error)
 	log       *slog.Logger
@@ -72,19 +80,25 @@ type Server struct {
 	conns   map[*conn]struct{}
 }
 
-// New returns a Server. A schema that AppSync would refuse is a
+// New returns a Server. A schema or code that AppSync would refuse is a
 // [presence.InvalidArgument] error.
 func New(o Options) (*Server, error) {
-	schema, err := loadSchema(o.Schema)
+	schema, err := sdl.Load(o.Schema)
+	if err != nil {
+		return nil, err
+	}
+	log := cmp.Or(o.Logger, slog.Default())
+	code, err := appsyncjs.Compile(o.Code, o.Env, log)
 	if err != nil {
 		return nil, err
 	}
 	return &Server{
 		schema:         schema,
 		rules:          rules.NewDefaultRules(),
+		code:           code,
 		invoker:        o.Invoker,
 		authorize:      o.Authorize,
-		log:            cmp.Or(o.Logger, slog.Default()),
+		log:            log,
 		hub:            newHub(schema),
 		invokeTimeout:  cmp.Or(o.InvokeTimeout, 30*time.Second),
 		maxConnections: cmp.Or(o.MaxConnections, 20_000),

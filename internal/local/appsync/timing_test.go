@@ -14,9 +14,10 @@ import (
 
 	"presence"
 	"presence/internal/local/appsync"
+	"presence/resolvers"
 )
 
-// pipes is a listener whose connections are pipes, so that they know only the
+// pipes is a listener. Its connections are pipes, so that they know only the
 // clock of a synctest bubble.
 type pipes struct {
 	conns  chan net.Conn
@@ -45,7 +46,7 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 // inBubble runs test against a server on pipes, on a clock that jumps.
 func inBubble(t *testing.T, test func(t *testing.T, p *pipes)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := appsync.New(appsync.Options{Schema: presence.Schema, Invoker: invoker(fakePresence), Authorize: authorize, Logger: slog.New(slog.DiscardHandler)})
+		s, err := appsync.New(appsync.Options{Schema: presence.Schema, Code: resolvers.JS, Invoker: invoker(fakePresence), Authorize: authorize, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

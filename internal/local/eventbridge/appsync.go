@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
-	"presence"
+	"presence/internal/announce"
 	"presence/internal/wire"
 )
 
@@ -31,15 +31,14 @@ type AppSync struct {
 	Logger *slog.Logger
 }
 
-// Announce returns the rules that bring events back to AppSync's subscribers:
-// those of [presence.Announcements], on the given bus.
+// Announce returns the rules that are deployed, on the given bus.
 func (a AppSync) Announce(bus string) []Rule {
 	var rules []Rule
-	for _, announcement := range presence.Announcements() {
+	for _, r := range announce.Rules() {
 		rules = append(rules, Rule{
-			Name: "announce-" + announcement.Field, Bus: bus, Pattern: announcement.EventPattern(),
-			InputPaths: announcement.InputPaths(), InputTemplate: announcement.InputTemplate(),
-			Target: a.Target(announcement.Operation()),
+			Name: "announce-" + r.Field, Bus: bus, Pattern: r.Pattern(),
+			InputPaths: r.InputPaths(), InputTemplate: r.InputTemplate(),
+			Target: a.Target(r.Operation()),
 		})
 	}
 	return rules

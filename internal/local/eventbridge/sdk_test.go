@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
+	"presence/internal/announce"
 	"presence/internal/auth"
 	"presence/internal/local/eventbridge"
 	"presence/internal/wire"
@@ -130,8 +131,8 @@ func TestCallErrors(t *testing.T) {
 	}
 }
 
-// The announcements bring back what nobody has announced, and only that, by
-// the operations the stack deploys, signed for AppSync.
+// Every change brings about the operation that the stack deploys, signed for
+// AppSync.
 func TestAnnounce(t *testing.T) {
 	t.Parallel()
 	type call struct{ Query, User string }
@@ -150,29 +151,33 @@ func TestAnnounce(t *testing.T) {
 		Credentials: aws.Credentials{AccessKeyID: "AK", SecretAccessKey: "secret"},
 	}
 	s := newServer(t, eventbridge.Options{Rules: target.Announce("presence")})
-	put := func(e presence.Event) {
+	put := func(change presence.Change, userID string) {
 		t.Helper()
-		detail, err := e.AsOf.MarshalJSON()
-		if err != nil {
-			t.Fatal(err)
-		}
 		out, err := newClient(t, s, "secret").PutEvents(t.Context(), &sdk.PutEventsInput{Entries: []types.PutEventsRequestEntry{entry(func(r *types.PutEventsRequestEntry) {
-			r.Source, r.DetailType, r.EventBusName = aws.String(presence.EventSource), aws.String(e.DetailType()), aws.String("presence")
-			r.Detail = aws.String(`{"userId":"` + e.UserID + `","asOf":` + string(detail) + `,"announced":` + map[bool]string{true: "true", false: "false"}[e.Announced] + `}`)
+			r.Source, r.DetailType, r.EventBusName = aws.String(presence.EventSource), aws.String(change.DetailType()), aws.String("presence")
+			r.Detail = aws.String(`{"userId":"` + userID + `"}`)
 		})}})
 		if err != nil || out.FailedEntryCount != 0 {
 			t.Fatalf("%+v, %v", out, err)
 		}
 	}
-	put(presence.Event{UserID: "told", Status: presence.Offline, AsOf: 1, Announced: true})
-	put(presence.Event{UserID: "told", Status: presence.Online, AsOf: 1, Announced: true})
-	put(presence.Event{UserID: "gone", Status: presence.Offline, AsOf: 1})
-	want := []call{{presence.Announcement{Field: "disconnected"}.Operation(), "gone"}, {presence.Announcement{Field: "connected"}.Operation(), "back"}}
-	got := []call{<-calls}
-	put(presence.Event{UserID: "back", Status: presence.Online, AsOf: 1})
-	got = append(got, <-calls)
+	connected, disconnected := announce.Rules()[0].Operation(), announce.Rules()[1].Operation()
+	for _, test := range []struct {
+		change presence.Change
+		want   call
+	}{
+		{presence.Connected, call{connected, "back"}},
+		{presence.Changed, call{connected, "moved"}},
+		{presence.Disconnected, call{disconnected, "gone"}},
+	} {
+		put(test.change, test.want.User)
+		if diff := cmp.Diff(test.want, <-calls); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+	put("renamed", "stranger")
 	drain(t, s)
-	if diff := cmp.Diff(want, got); diff != "" || len(calls) != 0 {
-		t.Errorf("%d more calls, -want +got:\n%s", len(calls), diff)
+	if len(calls) != 0 {
+		t.Errorf("%d more calls", len(calls))
 	}
 }

@@ -1,12 +1,15 @@
 -- Removes a note if it is still the one that was announced.
 --
--- KEYS  1 notes   2 outbox (see lib)
--- ARGV  1 user   2 the note's asOf
--- Returns 1 if it did.
-local at = redis.call('HGET', KEYS[1], ARGV[1])
-if not at or at:match('%d+') ~= ARGV[2] then
+-- Returns 1 if it was, else 0.
+local notes_key = KEYS[1]            -- hash: user -> "asOf change reason"
+local outbox_key = KEYS[2]           -- sorted set: user -> when the note is due (ms)
+local user = ARGV[1]
+local as_of = ARGV[2]                -- of the note announced
+
+local note = redis.call('HGET', notes_key, user)
+if not note or note:match('%d+') ~= as_of then
   return 0
 end
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', notes_key, user)
+redis.call('ZREM', outbox_key, user)
 return 1

@@ -1,37 +1,42 @@
--- The everyday heartbeat: somebody who is there says so again, on the same page.
--- Whatever else a beat may be, this leaves as it is, and to touch.
+-- Records the everyday heartbeat: a session that is online stays on its page.
+-- Returns nil and writes nothing if the beat changes more than that; touch.lua
+-- then records it.
 --
--- KEYS  1 online   2 shard (see lib)
---       3 the user's sessions   4 the user's page (see touch)
--- ARGV  1 user   2 session   3 timeout (ms)   4 page
--- Returns the asOf; or asOf, lastSeen and the page shown, where these are not
--- the asOf and the page given; or nil.
-local ONLINE, SHARD, SESSIONS, PAGE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local user, session, timeout, page = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+-- Returns the asOf. If lastSeen is not the asOf, or another page is shown than
+-- the one given: asOf, lastSeen, page.
+local online_key = KEYS[1]           -- sorted set: user -> last beat (ms)
+local shard_key = KEYS[2]            -- hash: clock (ms) and more
+local sessions_key = KEYS[3]         -- sorted set: session -> last beat (ms)
+local page_key = KEYS[4]             -- string: the page shown; absent if pages are in another Redis
+local user = ARGV[1]
+local session = ARGV[2]              -- '' is the default session
+local timeout = tonumber(ARGV[3])    -- ms
+local page = ARGV[4]                 -- see page.lua
 
-local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
-if not beat or beat + timeout <= now then
+local last_beat = tonumber(call('ZSCORE', online_key, user) or nil)
+if not last_beat or last_beat + timeout <= now then
   return nil
 end
--- As show and owns of pages.lua, which every beat would make anew.
-local shown = PAGE and call('GET', PAGE)
+-- This inlines owns_page, so that a beat does not pay for page.lua.
+local shown = page_key and call('GET', page_key)
 local own = shown == page
-if PAGE and not own and (not shown or shown:sub(1, #session + 1) == session .. '\n') then
+if page_key and not own and (not shown or shown:sub(1, #session + 1) == session .. '\n') then
   return nil
 end
-local asOf = math.max(now, beat, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
-local seen = score(asOf)
-if session ~= '' or call('EXISTS', SESSIONS) == 1 then
-  if call('ZADD', SESSIONS, 'XX', 'CH', seen, session) == 0 then
+
+local as_of = beat_as_of(shard_key, last_beat)
+local seen = beat_score(shard_key, as_of)
+if session ~= '' or call('EXISTS', sessions_key) == 1 then
+  if call('ZADD', sessions_key, 'XX', 'CH', seen, session) == 0 then
     return nil
   end
-  call('PEXPIRE', SESSIONS, 2 * timeout)
+  call('PEXPIRE', sessions_key, 2 * timeout)
 end
-call('ZADD', ONLINE, seen, user)
+call('ZADD', online_key, seen, user)
 if own then
-  call('PEXPIRE', PAGE, timeout + 2)
+  call('PEXPIRE', page_key, timeout + 2)
 end
-if seen == asOf and (own or not PAGE) then
-  return asOf
+if seen == as_of and (own or not page_key) then
+  return as_of
 end
-return { asOf, seen, shown or page }
+return { as_of, seen, shown or page }

@@ -1,48 +1,60 @@
--- Records a sign of life of one session.
+-- Records a beat of one session, whatever it changes.
 --
--- KEYS  1 to 5 (see lib)
---       6 the user's sessions, zset session -> last beat (ms); there only once
---         the client has named one
---       7 the user's page; absent where pages are kept in another Redis
--- ARGV  1 user   2 session ('' is the default one)   3 reason
---       4 timeout (ms)   5 lease of a note (ms)   6 page
---       7 '1' if the page, kept elsewhere, has changed
--- Returns asOf, lastSeen, expiresAt, the page shown or nil, the note's asOf (0:
--- nothing to announce), and 1 if the status changed.
-local SESSIONS, PAGE = KEYS[6], KEYS[7]
-local user, session, reason = ARGV[1], ARGV[2], ARGV[3]
-local timeout, lease, page = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+-- Returns asOf, lastSeen, expiresAt, the page shown or nil, and what changed:
+-- 'connected', 'changed' or ''.
+local online_key = KEYS[1]           -- sorted set: user -> last beat (ms)
+local shard_key = KEYS[2]            -- hash: clock (ms) and more
+local lastseen_key = KEYS[3]         -- sorted set: user -> lastSeen (ms)
+local notes_key = KEYS[4]            -- hash: user -> "asOf change reason"
+local outbox_key = KEYS[5]           -- sorted set: user -> when the note is due (ms)
+local sessions_key = KEYS[6]         -- sorted set: session -> last beat (ms)
+local page_key = KEYS[7]             -- string: the page shown; absent if pages are in another Redis
+local user = ARGV[1]
+local session = ARGV[2]              -- '' is the default session
+local reason = ARGV[3]               -- 'connect' or 'heartbeat'
+local timeout = tonumber(ARGV[4])    -- ms
+local lease = tonumber(ARGV[5])      -- ms until the note is due
+local page = ARGV[6]                 -- see page.lua
+local page_changed = ARGV[7] == '1'  -- the page in the other Redis has changed
 
-local beat = tonumber(call('ZSCORE', ONLINE, user) or nil)
-local alive = beat and beat + timeout > now
-local asOf = math.max(now, beat or 0, tonumber(call('HGET', SHARD, 'clock') or 0)) + 1
-local seen = score(asOf)
+local MAX_SESSIONS = 100 -- per user
 
-local tracked = call('EXISTS', SESSIONS) == 1
-if tracked or session ~= '' then
-  if not tracked and alive then
-    call('ZADD', SESSIONS, beat, '')
+-- The user's sessions are kept once the client has named one. The default session
+-- that was there before becomes one of them.
+local function beat_session(last_beat, seen)
+  local kept = call('EXISTS', sessions_key) == 1
+  if not kept and session == '' then
+    return
   end
-  call('ZREMRANGEBYSCORE', SESSIONS, '-inf', now - timeout)
-  if call('ZADD', SESSIONS, seen, session) == 1 then
-    call('ZREMRANGEBYRANK', SESSIONS, 0, -101) -- at most 100 sessions a user
+  if not kept and last_beat then
+    call('ZADD', sessions_key, last_beat, '')
   end
-  call('PEXPIRE', SESSIONS, 2 * timeout)
-end
-call('ZADD', ONLINE, seen, user)
-if not beat then
-  call('ZREM', LASTSEEN, user)
-end
-
-local changed = ARGV[7] == '1'
-if PAGE then
-  -- 2 ms more than the session has, so that nobody is online without a page.
-  page, changed = show(PAGE, session, page, timeout + 2, reason == 'connect' or not alive)
+  call('ZREMRANGEBYSCORE', sessions_key, '-inf', now - timeout)
+  if call('ZADD', sessions_key, seen, session) == 1 then
+    call('ZREMRANGEBYRANK', sessions_key, 0, -MAX_SESSIONS - 1)
+  end
+  call('PEXPIRE', sessions_key, 2 * timeout)
 end
 
--- A user who is past the timeout but was not swept yet has gone and come back
--- all the same: whoever asked in between was told.
-if not alive or changed then
-  note(user, asOf, reason, now + lease)
+local last_beat = tonumber(call('ZSCORE', online_key, user) or nil)
+local online = last_beat and last_beat + timeout > now
+local as_of = beat_as_of(shard_key, last_beat)
+local seen = beat_score(shard_key, as_of)
+
+beat_session(online and last_beat, seen)
+call('ZADD', online_key, seen, user)
+if not last_beat then
+  call('ZREM', lastseen_key, user)
 end
-return { asOf, seen, seen + timeout, page, (not alive or changed) and asOf or 0, alive and 0 or 1 }
+if page_key then
+  -- The page outlives the session by 2 ms, so that nobody is online without one.
+  page, page_changed = show_page(page_key, session, page, timeout + 2, reason == 'connect' or not online)
+end
+
+-- A user past the timeout whom no sweep has found has still gone and come back:
+-- a read in between said offline.
+local change = not online and 'connected' or page_changed and 'changed' or ''
+if change ~= '' then
+  leave_note(notes_key, outbox_key, user, as_of, change, reason, now + lease)
+end
+return { as_of, seen, seen + timeout, page, change }

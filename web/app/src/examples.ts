@@ -1,13 +1,6 @@
-const fields = `{
-    userId
-    status
-    url
-    title
-    lastSeen
-    asOf
-    expiresAt
-    heartbeatIntervalMs
-  }`;
+import { fields as names } from 'presence-client';
+
+const fields = `{\n    ${names.replaceAll(' ', '\n    ')}\n  }`;
 
 const page = { url: 'https://example.com/report', title: 'Report', sessionId: 'console' };
 
@@ -25,16 +18,16 @@ query Statuses {
   example(
     `# Start it. Then run Connect in a second window,
 # or open the live page as alice.
-subscription OnStatus($userId: ID!) {
-  onStatus(userId: $userId) ${fields}
+subscription OnPresence($watch: Watch!) {
+  onPresence(watch: $watch) ${fields}
 }
 `,
-    { userId: 'alice' },
+    { watch: { userIds: ['alice', 'bob'] } },
   ),
   example(
     `# You opened a page, or its URL changed.
-# Subscribers are told the fields selected here,
-# so select them all.
+# The answer is for you alone; watchers are told
+# everything, whatever you select here.
 mutation Connect($url: String!, $title: String!, $sessionId: ID) {
   connect(url: $url, title: $title, sessionId: $sessionId) ${fields}
 }
@@ -52,7 +45,8 @@ mutation Heartbeat($url: String!, $title: String!, $sessionId: ID) {
   ),
   example(
     `# You closed the page. With graceMs, nobody is told
-# if you are back by then.
+# if you are back by then. The answer is how others
+# see you now.
 mutation Disconnect($sessionId: ID, $graceMs: Int) {
   disconnect(sessionId: $sessionId, graceMs: $graceMs) ${fields}
 }

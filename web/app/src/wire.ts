@@ -15,7 +15,10 @@ function summary(message: unknown): string {
     data?: { statuses?: Seen[] } | null;
   };
   if (errors?.[0]) return errors[0].message;
-  if (typeof payload?.data === 'string') return (JSON.parse(payload.data) as { variables: { userId: string } }).variables.userId;
+  if (typeof payload?.data === 'string') {
+    const { variables } = JSON.parse(payload.data) as { variables: { watch: { userIds: string[] } } };
+    return variables.watch.userIds.join(', ');
+  }
   return userIds?.join(', ') ?? data?.statuses?.map(({ userId, status }) => `${userId} ${status}`).join(', ') ?? title ?? '';
 }
 

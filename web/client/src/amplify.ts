@@ -29,6 +29,7 @@ export function fromAmplify(client: AmplifyClient, hub: AmplifyHub): Client {
     },
     subscribe<T>(query: string, variables: Record<string, unknown>, observer: Observer<T>) {
       let open = true;
+      let accepted = false;
       const stop = () => {
         if (!open) return;
         open = false;
@@ -41,14 +42,22 @@ export function fromAmplify(client: AmplifyClient, hub: AmplifyHub): Client {
         observer.error(cause);
       };
       const wanted = JSON.stringify(variables);
+      const field = /{\s*(\w+)/.exec(query)![1]!;
       const unlisten = hub.listen('api', ({ payload }) => {
         const data = payload.data as { query?: string; variables?: unknown; connectionState?: string } | undefined;
         if (payload.event === 'Subscription ack') {
-          if (data?.query?.includes('onStatus') && JSON.stringify(data.variables) === wanted) observer.ready();
+          if (!data?.query?.includes(field) || JSON.stringify(data.variables) !== wanted) return;
+          accepted = true;
+          observer.ready();
           return;
         }
         if (payload.event !== 'ConnectionStateChange') return;
-        if (data?.connectionState?.startsWith('ConnectionDisrupted')) observer.lost();
+        // The socket is shared: before the acceptance this may be the end of an older
+        // one, and Amplify tells of one loss in several states.
+        if (accepted && data?.connectionState?.startsWith('ConnectionDisrupted')) {
+          accepted = false;
+          observer.lost();
+        }
         // Amplify waits for AppSync's 300 s. It misses a keep-alive after 65 s, and
         // there is nothing to wait for then.
         if (data?.connectionState === 'ConnectedPendingKeepAlive') fail(new Error('A keep-alive is missing.'));

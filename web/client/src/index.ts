@@ -1,5 +1,6 @@
 import { Beat } from './beat.ts';
 import { currentPage, type Page } from './page.ts';
+import { createAppSyncClient } from './appsync.ts';
 import { createSleeper } from './time.ts';
 import type { Client } from './types.ts';
 import { Watcher, type People } from './watch.ts';
@@ -8,14 +9,15 @@ export { fromAmplify } from './amplify.ts';
 export { fromApollo } from './apollo.ts';
 export { createAppSyncClient, type AppSyncClient, type AppSyncOptions, type Result, type WireEvent } from './appsync.ts';
 export type { Client, People, Page };
+export { fields } from './schema.ts';
 export type { Observer, Person, Presence as PresenceState, Status } from './types.ts';
 
 export interface PresenceOptions {
-  /** The AppSync client to talk through. */
-  client: Client;
-  /** The GraphQL endpoint, for the one request that must outlive the page. */
+  /** The AppSync client to talk through. If omitted, one is made that needs no other library. */
+  client?: Client;
+  /** The GraphQL endpoint. With a client of your own it is for the one request that must outlive the page. */
   endpoint: string;
-  /** The signed-in user's JWT, for that request too. It is called before each beat, so it may refresh the token. */
+  /** The signed-in user's JWT. It is called before each beat, so it may refresh the token. */
   token: () => string | Promise<string>;
   /**
    * The page to show: by default the address bar's and its title. Null is a page
@@ -46,7 +48,9 @@ export interface Presence {
  * createPresence makes the signed-in user present on this page, for as long as
  * the page is there, and shows how others are.
  */
-export function createPresence({ client, endpoint, token, page = currentPage, onError = () => {} }: PresenceOptions): Presence {
+export function createPresence(options: PresenceOptions): Presence {
+  const { endpoint, token, page = currentPage, onError = () => {} } = options;
+  const client = options.client ?? createAppSyncClient({ endpoint, token });
   const sleeper = createSleeper();
   const watcher = new Watcher(client, sleeper.sleep, onError);
   let beat: Beat | undefined;

@@ -17,8 +17,10 @@ export function usePresence(userIds: readonly string[]): People {
   // A new array of the same people is no reason to subscribe anew.
   const key = JSON.stringify(userIds);
   useEffect(() => {
-    setPeople(nobody);
-    return presence?.watch(JSON.parse(key) as string[], setPeople);
+    const userIds = JSON.parse(key) as string[];
+    // Who stays in the list stays on the screen.
+    setPeople((people) => (presence ? new Map([...people].filter(([userId]) => userIds.includes(userId))) : nobody));
+    return presence?.watch(userIds, setPeople);
   }, [presence, key]);
   return people;
 }

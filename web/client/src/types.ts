@@ -1,19 +1,6 @@
-/** Whether somebody is there. */
-export type Status = 'online' | 'offline';
+import type { Presence } from './schema.ts';
 
-/** What is known of one user at one moment, as the API answers it. Times are ISO 8601 in UTC. */
-export interface Presence {
-  userId: string;
-  status: Status;
-  /** The page the user is on; null when offline or not shown. It is somebody else's text: link it only if it is http(s). */
-  url: string | null;
-  title: string | null;
-  lastSeen: string | null;
-  /** When this was true by the server's clock. Of two presences of a user the one with the greater asOf holds. */
-  asOf: string;
-  expiresAt: string | null;
-  heartbeatIntervalMs: number;
-}
+export type { Presence, Status } from './schema.ts';
 
 /** A presence as a watcher sees it. */
 export interface Person extends Presence {

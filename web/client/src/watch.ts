@@ -1,4 +1,4 @@
-import { MAX_STATUSES, ON_STATUS, STATUSES } from './operations.ts';
+import { MAX_STATUSES, MAX_WATCHED, ON_PRESENCE, STATUSES } from './operations.ts';
 import { Alarm, backOff, within, type Sleep } from './time.ts';
 import type { Client, Person, Presence } from './types.ts';
 
@@ -17,13 +17,32 @@ interface Entry {
   presence?: Presence;
   /** When presence expires, by this machine's clock. */
   expires: number;
-  /** The subscription is accepted; live is that, and the server has answered since. */
-  accepted: boolean;
+  /** The line that subscribes to this user. */
+  line?: Line;
+  /** The subscription is accepted, and the server has answered since. */
   live: boolean;
   stale: boolean;
-  failures: number;
-  close: () => void;
 }
+
+interface Subscription {
+  userIds: ReadonlySet<string>;
+  accepted: boolean;
+  stop: () => void;
+}
+
+/**
+ * A line keeps one subscription to at most MAX_WATCHED users. Where its users
+ * change, the next subscription is accepted before the current one ends.
+ */
+interface Line {
+  userIds: Set<string>;
+  current?: Subscription | undefined;
+  next?: Subscription | undefined;
+  retry: Alarm;
+  failures: number;
+}
+
+const same = (a: ReadonlySet<string>, b: ReadonlySet<string>) => a.size === b.size && [...a].every((userId) => b.has(userId));
 
 // Answers to subscriptions come in a row; their users are asked for together.
 const collect = 100;
@@ -41,20 +60,24 @@ const retryMost = 60_000;
 const answerLimit = 15_000;
 
 /**
- * Watcher knows how people are. Each user is subscribed to once, however many
- * watches there are of them. Subscriptions may lose messages, so it asks as well:
- * whenever a subscription is accepted, and once people have expired.
+ * Watcher knows how people are. One subscription serves all watches, up to
+ * MAX_WATCHED users; more users take more subscriptions. Subscriptions may lose
+ * messages, so it asks as well: whenever a subscription is accepted, and once
+ * people have expired.
  */
 export class Watcher {
   readonly #entries = new Map<string, Entry>();
+  readonly #lines = new Set<Line>();
   readonly #wanted = new Set<string>();
   readonly #ask: Alarm;
   readonly #tick: Alarm;
+  readonly #first: Alarm;
   #failures = 0;
   #asked = -Infinity;
   #requeryAt = Infinity;
   #suspended = false;
   #notifying = false;
+  #planning = false;
 
   constructor(
     private readonly client: Client,
@@ -63,6 +86,7 @@ export class Watcher {
   ) {
     this.#ask = new Alarm(sleep, () => void this.#query());
     this.#tick = new Alarm(sleep, () => this.refresh());
+    this.#first = new Alarm(sleep, () => this.#wantUnknown());
   }
 
   watch(userIds: readonly string[], onChange: (people: People) => void): () => void {
@@ -70,29 +94,23 @@ export class Watcher {
     for (const userId of watch.userIds) {
       let entry = this.#entries.get(userId);
       if (!entry) {
-        entry = { userId, watches: new Set(), expires: Infinity, accepted: false, live: false, stale: true, failures: 0, close: () => {} };
+        entry = { userId, watches: new Set(), expires: Infinity, live: false, stale: true };
         this.#entries.set(userId, entry);
-        if (!this.#suspended) this.#subscribe(entry);
       }
       entry.watches.add(watch);
       if (entry.presence) this.#changed(entry);
     }
+    this.#plan();
     return () => {
-      for (const userId of watch.userIds) {
-        const entry = this.#entries.get(userId);
-        if (!entry?.watches.delete(watch) || entry.watches.size) continue;
-        this.#entries.delete(userId);
-        entry.close();
-      }
+      for (const userId of watch.userIds) this.#entries.get(userId)?.watches.delete(watch);
+      this.#plan();
     };
   }
 
   /** Takes what is known of a user from anywhere, unless something newer is known. */
   offer(presence: Presence) {
     const entry = this.#entries.get(presence.userId);
-    // A mutation that selected too few fields says nothing; the server follows it up.
-    if (!entry || !presence.asOf || !presence.status) return;
-    if (entry.presence && presence.asOf < entry.presence.asOf) return;
+    if (!entry || (entry.presence && presence.asOf < entry.presence.asOf)) return;
     entry.presence = presence;
     // The two times are the server's and their difference is not, so that the
     // clocks need not agree.
@@ -136,10 +154,12 @@ export class Watcher {
   /** Ends the subscriptions for a page that goes into the back-forward cache. */
   suspend() {
     this.#suspended = true;
+    for (const line of this.#lines) this.#end(line);
     for (const entry of this.#entries.values()) {
-      entry.close();
-      entry.accepted = entry.live = false;
+      delete entry.line;
+      entry.live = false;
     }
+    this.#first.clear();
     this.refresh();
   }
 
@@ -147,61 +167,139 @@ export class Watcher {
   resume() {
     if (!this.#suspended) return;
     this.#suspended = false;
-    for (const entry of this.#entries.values()) this.#subscribe(entry);
+    this.#plan();
   }
 
   /** Ends every watch. */
   close() {
-    for (const entry of this.#entries.values()) entry.close();
+    for (const line of this.#lines) this.#end(line);
     this.#entries.clear();
     this.#wanted.clear();
-    this.#ask.clear();
-    this.#tick.clear();
+    for (const alarm of [this.#ask, this.#tick, this.#first]) alarm.clear();
   }
 
-  #subscribe(entry: Entry) {
+  /** Subscribes to who is watched, after all changes of one turn: one list often takes the place of another. */
+  #plan() {
+    if (this.#planning) return;
+    this.#planning = true;
+    queueMicrotask(() => {
+      this.#planning = false;
+      for (const entry of this.#entries.values()) {
+        if (entry.watches.size) continue;
+        this.#entries.delete(entry.userId);
+        entry.line?.userIds.delete(entry.userId);
+      }
+      if (this.#suspended) return;
+      for (const entry of this.#entries.values()) {
+        if (entry.line) continue;
+        entry.line = this.#lineWithRoom();
+        entry.line.userIds.add(entry.userId);
+        this.#first.setBy(Date.now() + patience);
+      }
+      for (const line of this.#lines) this.#follow(line);
+    });
+  }
+
+  #lineWithRoom(): Line {
+    for (const line of this.#lines) if (line.userIds.size < MAX_WATCHED) return line;
+    const line: Line = { userIds: new Set(), retry: new Alarm(this.sleep, () => this.#follow(line)), failures: 0 };
+    this.#lines.add(line);
+    return line;
+  }
+
+  #end(line: Line) {
+    this.#lines.delete(line);
+    line.retry.clear();
+    line.current?.stop();
+    line.next?.stop();
+  }
+
+  /** Subscribes to the users of a line, unless it is subscribed to exactly them. */
+  #follow(line: Line) {
+    if (!line.userIds.size) {
+      this.#end(line);
+      return;
+    }
+    const { current, next } = line;
+    const latest = next ?? current;
+    if (latest && same(latest.userIds, line.userIds)) return;
+    // Whoever is watched already stays so, and further changes wait for the answer to this one.
+    if (current && next) return;
+    next?.stop();
+    line.retry.clear();
+    this.#subscribe(line);
+  }
+
+  #subscribe(line: Line) {
     let open = true;
-    const stop = this.client.subscribe<{ onStatus: Presence | null }>(
-      ON_STATUS,
-      { userId: entry.userId },
+    let stop = () => {};
+    const subscription: Subscription = {
+      userIds: new Set(line.userIds),
+      accepted: false,
+      stop: () => {
+        open = false;
+        stop();
+      },
+    };
+    line.next = subscription;
+    stop = this.client.subscribe<{ onPresence: Presence | null }>(
+      ON_PRESENCE,
+      { watch: { userIds: [...subscription.userIds] } },
       {
         ready: () => {
-          if (!open) return;
-          entry.failures = 0;
-          entry.accepted = true;
-          this.#want(entry);
+          if (open) this.#accepted(line, subscription);
         },
         next: (data) => {
-          if (open && data.onStatus) this.offer(data.onStatus);
+          if (open && data.onPresence) this.offer(data.onPresence);
         },
         lost: () => {
-          if (!open) return;
-          entry.accepted = entry.live = false;
-          this.refresh();
+          if (open) this.#lost(line, subscription);
         },
         error: (cause) => {
           if (!open) return;
           open = false;
-          entry.accepted = entry.live = false;
+          this.#lost(line, subscription);
+          if (line.current === subscription) line.current = undefined;
+          else line.next = undefined;
           this.onError(cause);
-          this.refresh();
-          const again = new Alarm(this.sleep, () => this.#subscribe(entry));
-          again.set(Date.now() + backOff(++entry.failures, retryFirst, retryMost));
-          entry.close = () => again.clear();
+          line.retry.setBy(Date.now() + backOff(++line.failures, retryFirst, retryMost));
         },
       },
     );
-    // A client may fail before it returns, and then there is another try to close.
-    if (!open) return;
-    const first = new Alarm(this.sleep, () => {
-      if (!entry.presence) this.#want(entry);
-    });
-    first.set(Date.now() + patience);
-    entry.close = () => {
-      open = false;
-      first.clear();
-      stop();
-    };
+    // It may have been stopped before there was anything to stop.
+    if (!open) stop();
+  }
+
+  #accepted(line: Line, subscription: Subscription) {
+    line.failures = 0;
+    // Accepted again, it may have missed something; so may one that follows nothing.
+    const again = subscription.accepted;
+    subscription.accepted = true;
+    if (line.next === subscription) {
+      line.current?.stop();
+      line.current = subscription;
+      line.next = undefined;
+    }
+    for (const userId of subscription.userIds) {
+      const entry = this.#entries.get(userId);
+      if (entry && (again || !entry.live)) this.#want(entry);
+    }
+    this.#follow(line);
+  }
+
+  #lost(line: Line, subscription: Subscription) {
+    subscription.accepted = false;
+    if (line.current !== subscription) return;
+    for (const userId of subscription.userIds) {
+      const entry = this.#entries.get(userId);
+      if (entry) entry.live = false;
+    }
+    this.refresh();
+  }
+
+  /** Asks about people of whom nothing is known although a subscription should long have been accepted. */
+  #wantUnknown() {
+    for (const entry of this.#entries.values()) if (!entry.presence) this.#want(entry);
   }
 
   #want(entry: Entry) {
@@ -224,7 +322,8 @@ export class Watcher {
           this.#failures = 0;
           for (const userId of chunk) {
             const entry = this.#entries.get(userId);
-            if (entry) entry.live = entry.accepted;
+            const subscription = entry?.line?.current;
+            if (entry) entry.live = Boolean(subscription?.accepted && subscription.userIds.has(userId));
           }
           for (const presence of statuses) this.offer(presence);
           this.refresh();

@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import { fromAmplify, fromApollo } from '../src/index.ts';
-import { ON_STATUS } from '../src/operations.ts';
+import { ON_PRESENCE } from '../src/operations.ts';
 
 function observer() {
   const log: unknown[] = [];
@@ -49,15 +49,18 @@ test('Amplify: a request resolves to the data', async () => {
 test('Amplify: the Hub tells of acceptance and loss', () => {
   const { client, messages, say, listeners } = amplify();
   const one = observer();
-  const end = client.subscribe(ON_STATUS, { userId: 'bob' }, one);
-  say('Subscription ack', { query: ON_STATUS, variables: { userId: 'carol' } });
-  expect(one.log).toEqual([]);
-  say('Subscription ack', { query: ON_STATUS, variables: { userId: 'bob' } });
-  messages.emit('next', { data: { onStatus: null } });
+  const end = client.subscribe(ON_PRESENCE, { watch: { userIds: ['bob'] } }, one);
+  say('Subscription ack', { query: ON_PRESENCE, variables: { watch: { userIds: ['carol'] } } });
+  // What happens to a socket before the acceptance is no loss.
   say('ConnectionStateChange', { connectionState: 'ConnectionDisrupted' });
+  expect(one.log).toEqual([]);
+  say('Subscription ack', { query: ON_PRESENCE, variables: { watch: { userIds: ['bob'] } } });
+  messages.emit('next', { data: { onPresence: null } });
+  say('ConnectionStateChange', { connectionState: 'ConnectionDisrupted' });
+  say('ConnectionStateChange', { connectionState: 'ConnectionDisruptedPendingNetwork' });
   say('ConnectionStateChange', { connectionState: 'Connected' });
-  say('Subscription ack', { query: ON_STATUS, variables: { userId: 'bob' } });
-  expect(one.log).toEqual(['ready', { onStatus: null }, 'lost', 'ready']);
+  say('Subscription ack', { query: ON_PRESENCE, variables: { watch: { userIds: ['bob'] } } });
+  expect(one.log).toEqual(['ready', { onPresence: null }, 'lost', 'ready']);
   end();
   expect([messages.observers.size, listeners.size]).toEqual([0, 0]);
 });
@@ -65,7 +68,7 @@ test('Amplify: the Hub tells of acceptance and loss', () => {
 test('Amplify: a missing keep-alive ends the subscription, for another to be made', () => {
   const { client, messages, say, listeners } = amplify();
   const one = observer();
-  client.subscribe(ON_STATUS, { userId: 'bob' }, one);
+  client.subscribe(ON_PRESENCE, { watch: { userIds: ['bob'] } }, one);
   say('ConnectionStateChange', { connectionState: 'ConnectedPendingKeepAlive' });
   messages.emit('error', new Error('late'));
   expect(one.log).toEqual(['Error: A keep-alive is missing.']);
@@ -75,7 +78,7 @@ test('Amplify: a missing keep-alive ends the subscription, for another to be mad
 test.each(['error', 'complete'] as const)('Amplify: %s ends the subscription', (kind) => {
   const { client, messages } = amplify();
   const one = observer();
-  client.subscribe(ON_STATUS, { userId: 'bob' }, one);
+  client.subscribe(ON_PRESENCE, { watch: { userIds: ['bob'] } }, one);
   messages.emit(kind, new Error('refused'));
   expect(one.log).toHaveLength(1);
 });
@@ -107,12 +110,12 @@ test('Apollo: requests go by their kind, and past the cache', async () => {
 test('Apollo: the link’s own message tells of acceptance', () => {
   const { client, messages } = apollo();
   const one = observer();
-  const end = client.subscribe(ON_STATUS, { userId: 'bob' }, one);
+  const end = client.subscribe(ON_PRESENCE, { watch: { userIds: ['bob'] } }, one);
   messages.emit('next', { extensions: { controlMsgType: 'CONNECTED' } });
-  messages.emit('next', { data: { onStatus: null } });
-  expect(one.log).toEqual(['ready', { onStatus: null }]);
+  messages.emit('next', { data: { onPresence: null } });
+  expect(one.log).toEqual(['ready', { onPresence: null }]);
   end();
-  messages.emit('next', { data: { onStatus: null } });
+  messages.emit('next', { data: { onPresence: null } });
   expect(one.log).toHaveLength(2);
   expect(messages.observers.size).toBe(0);
 });
@@ -122,12 +125,12 @@ test('Apollo: where the link’s own message is swallowed acceptance is assumed,
   try {
     const { client, messages } = apollo();
     const one = observer();
-    client.subscribe(ON_STATUS, { userId: 'bob' }, one);
+    client.subscribe(ON_PRESENCE, { watch: { userIds: ['bob'] } }, one);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(one.log).toEqual(['ready', 'ready']);
     for (const outcome of ['told', 'failed'] as const) {
       const other = observer();
-      client.subscribe(ON_STATUS, { userId: 'bob' }, other);
+      client.subscribe(ON_PRESENCE, { watch: { userIds: ['bob'] } }, other);
       if (outcome === 'told') messages.emit('next', { extensions: { controlMsgType: 'CONNECTED' } });
       else messages.emit('error', 'closed');
       await vi.advanceTimersByTimeAsync(60_000);
@@ -145,7 +148,7 @@ test.each([
 ] as const)('Apollo: %s ends the subscription', (kind, value) => {
   const { client, messages } = apollo();
   const one = observer();
-  client.subscribe(ON_STATUS, { userId: 'bob' }, one);
+  client.subscribe(ON_PRESENCE, { watch: { userIds: ['bob'] } }, one);
   messages.emit(kind, value);
   messages.emit('error', new Error('again'));
   expect(one.log).toHaveLength(1);

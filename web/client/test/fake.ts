@@ -39,8 +39,8 @@ interface Call {
 }
 
 /** A subscription that a test speaks through. */
-export interface FakeSubscription extends Observer<{ onStatus: PresenceState | null }> {
-  userId: string;
+export interface FakeSubscription extends Observer<{ onPresence: PresenceState | null }> {
+  userIds: string[];
   open: boolean;
 }
 
@@ -61,13 +61,13 @@ export class FakeClient implements Client {
     if (override !== undefined) return override as T;
     if (field === 'statuses')
       return { statuses: (variables['userIds'] as string[]).map((id) => this.people.get(id)?.() ?? online(id)) } as T;
-    if (field === 'disconnect') return { disconnect: null } as T;
+    if (field === 'disconnect') return { disconnect: offline('me') } as T;
     return { [field]: online('me', { url: variables['url'] as string, title: variables['title'] as string }) } as T;
   }
 
   subscribe<T>(_document: string, variables: Record<string, unknown>, observer: Observer<T>): () => void {
     const subscription: FakeSubscription = {
-      userId: variables['userId'] as string,
+      userIds: (variables['watch'] as { userIds: string[] }).userIds,
       open: true,
       ready: () => observer.ready(),
       next: (data) => observer.next(data as T),
@@ -92,10 +92,21 @@ export class FakeClient implements Client {
     return this.calls.filter((call) => call.field === field);
   }
 
-  /** The open subscription to a user. */
+  /** The last open subscription to a user. */
   to(userId: string): FakeSubscription {
-    const found = this.subscriptions.filter((s) => s.open && s.userId === userId).at(-1);
+    const found = this.open()
+      .filter((s) => s.userIds.includes(userId))
+      .at(-1);
     if (!found) throw new Error(`nobody is subscribed to ${userId}`);
     return found;
+  }
+
+  open() {
+    return this.subscriptions.filter((s) => s.open);
+  }
+
+  /** Tells watchers of a change. */
+  tell(presence: PresenceState) {
+    for (const s of this.open()) if (s.userIds.includes(presence.userId)) s.next({ onPresence: presence });
   }
 }

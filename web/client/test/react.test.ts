@@ -64,3 +64,14 @@ test('nobody is watched while nobody is signed in', () => {
   expect([...shown]).toEqual([]);
   expect(renders).toBe(1);
 });
+
+test('who is in the next list too is not blank for a moment', () => {
+  const presence = new FakePresence();
+  render(presence, 'bob', 'carol');
+  const people = ['bob', 'carol'].map((userId) => [userId, { ...online(userId), stale: false }] as const);
+  act(() => presence.watches[0]!.onChange(new Map(people)));
+  render(presence, 'bob', 'dave');
+  expect([...shown.keys()]).toEqual(['bob']);
+  render(null, 'bob', 'dave');
+  expect([...shown]).toEqual([]);
+});

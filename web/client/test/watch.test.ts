@@ -46,10 +46,9 @@ describe('watch', () => {
     client.autoReady = false;
     watch('bob', 'carol');
     await pass(1_000);
-    expect(client.subscriptions.map((s) => s.userId)).toEqual(['bob', 'carol']);
+    expect(client.subscriptions.map((s) => s.userIds)).toEqual([['bob', 'carol']]);
     expect(questions()).toEqual([]);
     client.to('bob').ready();
-    client.to('carol').ready();
     await pass(1_000);
     expect(questions()).toEqual([['bob', 'carol']]);
     expect([...last().keys()]).toEqual(['bob', 'carol']);
@@ -69,7 +68,7 @@ describe('watch', () => {
   });
 
   test('asks for at most a hundred at a time', async () => {
-    watch(...Array.from({ length: 250 }, (_, i) => `user-${i}`));
+    watch(...users(250));
     await pass(1_000);
     expect(questions().map((userIds) => userIds.length)).toEqual([100, 100, 50]);
     expect(last().size).toBe(250);
@@ -81,9 +80,11 @@ describe('watch', () => {
     await pass(1_000);
     expect(client.subscriptions).toHaveLength(1);
     first();
+    await pass(0);
     expect(client.subscriptions[0]!.open).toBe(true);
     second();
     second();
+    await pass(0);
     expect(client.subscriptions[0]!.open).toBe(false);
     await pass(10 * timeout);
     expect(questions()).toHaveLength(1);
@@ -102,8 +103,8 @@ describe('watch', () => {
     watch('bob', 'carol');
     await pass(1_000);
     const before = seen.length;
-    client.to('bob').next({ onStatus: offline('bob') });
-    client.to('carol').next({ onStatus: offline('carol') });
+    client.to('bob').next({ onPresence: offline('bob') });
+    client.to('carol').next({ onPresence: offline('carol') });
     await pass(0);
     expect(seen).toHaveLength(before + 1);
     expect([...last().values()].map((p) => p.status)).toEqual(['offline', 'offline']);
@@ -113,7 +114,7 @@ describe('watch', () => {
     const end = watch('bob');
     await pass(1_000);
     const before = seen.length;
-    client.to('bob').next({ onStatus: offline('bob') });
+    client.to('bob').next({ onPresence: offline('bob') });
     end();
     await pass(1_000);
     expect(seen).toHaveLength(before);
@@ -127,15 +128,132 @@ describe('watch', () => {
   });
 });
 
+const users = (n: number, prefix = 'user') => Array.from({ length: n }, (_, i) => `${prefix}-${i}`);
+
+describe('one subscription', () => {
+  test('serves all watches of a turn', async () => {
+    watch('bob');
+    watch('carol', 'bob');
+    await pass(1_000);
+    expect(client.subscriptions.map((s) => s.userIds)).toEqual([['bob', 'carol']]);
+  });
+
+  test('holds at most 200 users, and more users take more', async () => {
+    watch(...users(450));
+    await pass(1_000);
+    expect(client.open().map((s) => s.userIds.length)).toEqual([200, 200, 50]);
+    client.tell(offline('user-449'));
+    await pass(0);
+    expect(last().get('user-449')!.status).toBe('offline');
+  });
+
+  test('ends after the next is accepted, so that nobody is missed or blank', async () => {
+    const end = watch('bob', 'carol');
+    await pass(1_000);
+    client.autoReady = false;
+    watch('bob', 'dave');
+    end();
+    await pass(1_000);
+    expect(client.open().map((s) => s.userIds)).toEqual([
+      ['bob', 'carol'],
+      ['bob', 'dave'],
+    ]);
+    expect(last().get('bob')).toMatchObject({ status: 'online', stale: false });
+    client.subscriptions[0]!.next({ onPresence: offline('bob') });
+    await pass(0);
+    expect(last().get('bob')!.status).toBe('offline');
+    client.subscriptions[1]!.ready();
+    expect(client.open().map((s) => s.userIds)).toEqual([['bob', 'dave']]);
+    await pass(1_000);
+    // Bob was watched all the time, so only Dave is asked about.
+    expect(questions()).toEqual([['bob', 'carol'], ['dave']]);
+    expect(last().get('dave')).toMatchObject({ status: 'online', stale: false });
+    expect(seen.every((people) => !people.has('bob') || !people.get('bob')!.stale)).toBe(true);
+  });
+
+  test('goes on when the next is refused', async () => {
+    watch('bob');
+    await pass(1_000);
+    client.autoReady = false;
+    watch('carol');
+    await pass(0);
+    client.to('carol').error(new Error('refused'));
+    client.to('bob').next({ onPresence: offline('bob') });
+    await pass(0);
+    expect(
+      seen
+        .filter((people) => people.has('bob'))
+        .at(-1)!
+        .get('bob'),
+    ).toMatchObject({ status: 'offline', stale: false });
+    await pass(2_000);
+    client.to('carol').ready();
+    await pass(1_000);
+    expect(client.open().map((s) => s.userIds)).toEqual([['bob', 'carol']]);
+    expect(last().get('carol')).toMatchObject({ status: 'online', stale: false });
+  });
+
+  test('changes at most once at a time, however often its users do', async () => {
+    watch('bob');
+    await pass(1_000);
+    client.autoReady = false;
+    for (const user of users(10)) {
+      watch(user);
+      await pass(10);
+    }
+    expect(client.open()).toHaveLength(2);
+    client.subscriptions[1]!.ready();
+    expect(client.open().map((s) => s.userIds.length)).toEqual([2, 11]);
+    client.subscriptions[2]!.ready();
+    expect(client.open().map((s) => s.userIds.length)).toEqual([11]);
+    expect(client.subscriptions).toHaveLength(3);
+  });
+
+  test('does not change where another has room', async () => {
+    const end = watch(...users(200));
+    await pass(1_000);
+    watch('bob');
+    await pass(1_000);
+    expect(client.open().map((s) => s.userIds.length)).toEqual([200, 1]);
+    end();
+    await pass(1_000);
+    expect(client.open().map((s) => s.userIds)).toEqual([['bob']]);
+  });
+
+  test('is not made anew where one list takes the place of an equal one', async () => {
+    const end = watch('bob', 'carol');
+    await pass(1_000);
+    end();
+    watch('carol', 'bob');
+    await pass(1_000);
+    expect(client.subscriptions).toHaveLength(1);
+    expect(questions()).toHaveLength(1);
+    expect([...last().keys()]).toEqual(['carol', 'bob']);
+  });
+});
+
+test('no client is needed', async () => {
+  const sent: { url: string; query: string; authorization: string }[] = [];
+  vi.stubGlobal('fetch', async (url: string, { body, headers }: { body: string; headers: Record<string, string> }) => {
+    sent.push({ url, query: JSON.parse(body).query, authorization: headers['authorization']! });
+    return new Response(JSON.stringify({ data: { any: online('me') } }));
+  });
+  const alone = createPresence({ endpoint: 'https://api.example/graphql', token: () => 'jwt' });
+  await pass(0);
+  expect(sent).toMatchObject([{ url: 'https://api.example/graphql', authorization: 'jwt', query: expect.stringContaining('connect(') }]);
+  await alone.leave();
+  expect(sent.at(-1)!.query).toContain('disconnect(');
+});
+
 describe('the greatest asOf', () => {
   test('is kept, in whatever order they come', async () => {
     watch('bob');
     await pass(1_000);
     const now = Date.now();
     const bob = client.to('bob');
-    bob.next({ onStatus: online('bob', { at: now + 30, title: 'third' }) });
-    bob.next({ onStatus: offline('bob', now + 20) });
-    bob.next({ onStatus: online('bob', { at: now + 10, title: 'first' }) });
+    bob.next({ onPresence: online('bob', { at: now + 30, title: 'third' }) });
+    bob.next({ onPresence: offline('bob', now + 20) });
+    bob.next({ onPresence: online('bob', { at: now + 10, title: 'first' }) });
     await pass(0);
     expect(last().get('bob')).toMatchObject({ status: 'online', title: 'third' });
   });
@@ -147,20 +265,10 @@ describe('the greatest asOf', () => {
     await pass(1_000);
     const asked = online('bob');
     await pass(1_000);
-    client.to('bob').next({ onStatus: offline('bob') });
+    client.to('bob').next({ onPresence: offline('bob') });
     answer({ statuses: [asked] });
     await pass(0);
     expect(last().get('bob')!.status).toBe('offline');
-  });
-
-  test('comes not from a message with too few fields', async () => {
-    watch('bob');
-    await pass(1_000);
-    const before = seen.length;
-    client.to('bob').next({ onStatus: { userId: 'bob', status: 'offline', asOf: null } as never });
-    client.to('bob').next({ onStatus: null });
-    await pass(0);
-    expect(seen).toHaveLength(before);
   });
 
   test('comes from the own heartbeat too', async () => {
@@ -179,7 +287,7 @@ describe('expired people', () => {
   test('are stale until the answer to one question for all of them', async () => {
     watch('bob', 'carol', 'dave');
     await pass(1_000);
-    client.to('dave').next({ onStatus: offline('dave') });
+    client.to('dave').next({ onPresence: offline('dave') });
     const hold: ((value: unknown) => void)[] = [];
     client.onRequest = (call) => (call.field === 'statuses' ? new Promise((resolve) => hold.push(resolve)) : undefined);
     await pass(timeout);
@@ -199,14 +307,14 @@ describe('expired people', () => {
   });
 
   test('are asked about at most once a minute, whoever expires when', async () => {
-    const users = Array.from({ length: 20 }, (_, i) => `user-${i}`);
-    users.forEach((user, i) => client.people.set(user, () => online(user, { at: Date.now() - ((i * 7_919) % 60_000) })));
+    const everyone = users(20);
+    everyone.forEach((user, i) => client.people.set(user, () => online(user, { at: Date.now() - ((i * 7_919) % 60_000) })));
     // asOf is when the server looked, and not the last heartbeat.
     client.onRequest = (call) =>
       call.field === 'statuses'
         ? { statuses: call.variables.userIds.map((id: string) => ({ ...client.people.get(id)!(), asOf: new Date().toISOString() })) }
         : undefined;
-    watch(...users);
+    watch(...everyone);
     await pass(30 * 60_000);
     const asked = client.named('statuses').map((call) => call.at);
     expect(asked.length).toBeGreaterThan(15);

@@ -163,16 +163,19 @@ func TestPeer(t *testing.T) {
 	}
 
 	jwt := token(t, endpoint, "alice")
-	for name, who := range map[string]caller{
-		"bad-token": withToken(endpoint, jwt[:len(jwt)-8]+"AAAAAAAA"),
-		"bad-key":   withKey(endpoint, "wrong"),
+	for name, test := range map[string]struct {
+		who    caller
+		status int
+	}{
+		"bad-token": {withToken(endpoint, jwt[:len(jwt)-8]+"AAAAAAAA"), http.StatusUnauthorized},
+		"bad-key":   {withKey(endpoint, "wrong"), http.StatusForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
-			res, err := who.client.Post(status)
-			if err == nil && (res.StatusCode == nil || *res.StatusCode != http.StatusUnauthorized) {
-				t.Errorf("got %+v, want 401", res)
+			res, err := test.who.client.Post(status)
+			if err == nil && (res.StatusCode == nil || *res.StatusCode != test.status) {
+				t.Errorf("got %+v, want %d", res, test.status)
 			}
-			subscriber := appsync.NewPureWebSocketSubscriber(realtime, onStatus, func(*graphql.Response) {}, func(error) {}, who.subscribe)
+			subscriber := appsync.NewPureWebSocketSubscriber(realtime, onStatus, func(*graphql.Response) {}, func(error) {}, test.who.subscribe)
 			started := make(chan error, 1)
 			go func() { started <- subscriber.Start() }()
 			select {
@@ -184,5 +187,48 @@ func TestPeer(t *testing.T) {
 				t.Error("the socket did not answer")
 			}
 		})
+	}
+}
+
+// Whatever a mutation selects, and under whatever name, a watcher is told each
+// change once, and the truth.
+func TestOthersSelections(t *testing.T) {
+	endpoint := serve(t)
+	alice := withToken(endpoint, token(t, endpoint, "alice"))
+	frank := withToken(endpoint, token(t, endpoint, "frank"))
+	onPresence := request(t, "subscription ($watch: Watch!) { onPresence(watch: $watch) "+fields+" }",
+		map[string]any{"watch": map[string]any{"userIds": []string{"bob", "frank"}}})
+	seen := make(chan *graphql.Response, 100)
+	subscriber := appsync.NewPureWebSocketSubscriber(strings.Replace(endpoint, "http", "ws", 1)+"/realtime", onPresence,
+		func(r *graphql.Response) { seen <- r },
+		func(err error) { t.Errorf("connection lost: %v", err) },
+		alice.subscribe)
+	if err := subscriber.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer subscriber.Stop()
+
+	for title, mutation := range map[string]string{
+		"few":      `mutation { connect(url: "https://e.com/", title: "few") { userId } }`,
+		"field":    `mutation { heartbeat(url: "https://e.com/", title: "field") { userId: title status asOf: expiresAt } }`,
+		"root":     `mutation { onPresence: connect(url: "https://e.com/", title: "root") { userId } }`,
+		"fragment": `mutation { ...M } fragment M on Mutation { connect(url: "https://e.com/", title: "fragment") { ... on Presence { url } } }`,
+		"skip":     `mutation { connect(url: "https://e.com/", title: "skip") { userId status @skip(if: true) } }`,
+		"bob": `mutation { connect(url: "https://evil.example/login", title: "bob")
+			{ userId: title status url title: url lastSeen asOf: expiresAt expiresAt heartbeatIntervalMs } }`,
+	} {
+		if res, err := frank.client.Post(request(t, mutation, nil)); err != nil || res.Errors != nil {
+			t.Fatalf("%s: %v %v", title, err, res)
+		}
+		select {
+		case res := <-seen:
+			// A message that came twice would be here instead of the next.
+			var got presence
+			if err := res.DataAs(&got); err != nil || got != (presence{"frank", "online", title}) {
+				t.Errorf("got %+v, %v, want frank on %s", got, err, title)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: no message", title)
+		}
 	}
 }

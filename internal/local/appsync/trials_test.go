@@ -1,0 +1,189 @@
+package appsync_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"presence"
+	"presence/internal/local/appsync"
+	"presence/internal/wire"
+)
+
+// The tests of this file are named after the rows of the trials in which stock
+// clients, and attackers, found this server to differ from AppSync.
+
+func TestB2ListGivenAsOneValue(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, appsync.Options{})
+	const bob, statuses = `{"data":{"statuses":[{"userId":"bob"}]}}`, `query($u: [ID!]!) { statuses(userIds: $u) { userId } }`
+	for name, c := range map[string]struct {
+		document string
+		value    any
+		want     string
+	}{
+		"text":             {statuses, "bob", bob},
+		"list":             {statuses, []string{"bob"}, bob},
+		"number":           {statuses, 7, `{"data":{"statuses":[{"userId":"7"}]}}`},
+		"nullable-list":    {`query($u: [ID!] = "bob") { statuses(userIds: $u) { userId } }`, "bob", bob},
+		"literal":          {`{ statuses(userIds: "bob") { userId } }`, nil, bob},
+		"null-in-the-list": {statuses, []any{nil}, `{"data":null,"errors":[{"path":null,"locations":[{"line":1,"column":7,"sourceName":null}],"message":"Variable 'u' has coerced Null value for NonNull type 'ID!'"}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			variables := map[string]any{}
+			if c.value != nil {
+				variables["u"] = c.value
+			}
+			if got := query(t, server, "bob", c.document, variables); canonical(t, got) != canonical(t, c.want) {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+	t.Run("inside-an-input-object", func(t *testing.T) {
+		t.Parallel()
+		ws := open(t, server, "bob")
+		start(t, ws, "1", "bob", `subscription($w: Watch!) { onPresence(watch: $w) { userId } }`, map[string]any{"w": map[string]any{"userIds": "alice"}})
+		expect(t, ws, `"start_ack"`)
+		query(t, server, "iam", connected, map[string]any{"u": "alice"})
+		expect(t, ws, `"alice"`)
+	})
+}
+
+func TestB3Numbers(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, appsync.Options{
+		Schema: `
+			type Query { f(i: Int, x: Float, b: Boolean, s: String, id: ID, e: E, at: AWSDateTime, ts: AWSTimestamp, in: In): String }
+			enum E { A }
+			input In { n: Int list: [In] must: Int! = 1 }`,
+		Invoker: invoker(func(_ context.Context, c call) (any, error) { return string(c.Arguments), nil }),
+	})
+	for name, c := range map[string]struct{ argument, typ, value, want string }{
+		"whole":          {"i", "Int", `1500`, `{"i":1500}`},
+		"point":          {"i", "Int", `1500.0`, `{"i":1500}`},
+		"exponent":       {"i", "Int", `1e2`, `{"i":100}`},
+		"both":           {"i", "Int", `-1.5e1`, `{"i":-15}`},
+		"float-of-whole": {"x", "Float", `2`, `{"x":2}`},
+		"id-number":      {"id", "ID", `12345678901234567890`, `{"id":"12345678901234567890"}`},
+		"timestamp":      {"ts", "AWSTimestamp", `1.7e9`, `{"ts":1700000000}`},
+		"nested":         {"in", "In", `{"n":1e2,"list":{"n":2.0}}`, `{"in":{"list":[{"must":1,"n":2}],"must":1,"n":100}}`},
+
+		"half":          {"i", "Int", `1.5`, "Variable 'v' has an invalid value. Unable to parse `1.5` as a valid Int."},
+		"too-large":     {"i", "Int", `2147483648`, "Variable 'v' has an invalid value. Unable to parse `2147483648` as a valid Int."},
+		"text":          {"i", "Int", `"5"`, "Variable 'v' has an invalid value. Unable to parse `5` as a valid Int."},
+		"boolean":       {"i", "Int", `true`, "Variable 'v' has an invalid value. Unable to parse `true` as a valid Int."},
+		"object":        {"i", "Int", `{"a":1}`, "Variable 'v' has an invalid value. Unable to parse `{\"a\":1}` as a valid Int."},
+		"list":          {"i", "Int", `[1]`, "Variable 'v' has an invalid value. Unable to parse `[1]` as a valid Int."},
+		"float-text":    {"x", "Float", `"1"`, "Variable 'v' has an invalid value. Unable to parse `1` as a valid Float."},
+		"number-text":   {"s", "String", `1`, "Variable 'v' has an invalid value. Unable to parse `1` as a valid String."},
+		"boolean-text":  {"b", "Boolean", `"true"`, "Variable 'v' has an invalid value. Unable to parse `true` as a valid Boolean."},
+		"id-half":       {"id", "ID", `1.5`, "Variable 'v' has an invalid value. Unable to parse `1.5` as a valid ID."},
+		"enum":          {"e", "E", `"B"`, "Variable 'v' has an invalid value. Invalid input for Enum 'E'. No value found for name 'B'"},
+		"date":          {"at", "AWSDateTime", `"2019"`, "Variable 'v' has an invalid value. Unable to parse `2019` as a valid DateTime Object."},
+		"no-object":     {"in", "In", `"x"`, "Variable 'v' has an invalid value. Unable to parse `x` as a valid In."},
+		"nested-text":   {"in", "In", `{"list":[{"n":"x"}]}`, "Variable 'n' has an invalid value. Unable to parse `x` as a valid Int. It is a field of the variable 'v' of type 'In'."},
+		"nested-null":   {"in", "In", `{"must":null}`, "Variable 'v' has coerced Null value for NonNull type 'Int!'"},
+		"unknown-field": {"in", "In", `{"nope":1}`, "The variables input contains a field that is not defined for input object type 'In' "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, _, got := post(t, server, "bob", `{"query":"query($v: `+c.typ+`) { f(`+c.argument+`: $v) }","variables":{"v":`+c.value+`}}`)
+			if !strings.Contains(got, encode(t, c.want)) {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestB5RefusedSignatures(t *testing.T) {
+	t.Parallel()
+	for name, as := range map[string]wire.SignatureError{
+		"unknown-key":     wire.UnrecognizedClient,
+		"wrong-signature": wire.InvalidSignature,
+		"header-absent":   wire.IncompleteSignature,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newServer(t, appsync.Options{Authorize: func(_ context.Context, c wire.Credentials) (*wire.Identity, error) {
+				if c.Header.Get("Authorization") == "bob" {
+					return &wire.Identity{Sub: "bob", Username: "bob"}, nil
+				}
+				return nil, &presence.Error{Code: presence.Unauthorized, Message: "Why.", Err: as}
+			}})
+			status, header, body := post(t, server, "AWS4-HMAC-SHA256 x", `{"query":"{__typename}"}`)
+			if want := `{"errors":[{"message":"Why.","errorType":"` + string(as) + `"}]}`; status != http.StatusForbidden || body != want || header.Get("x-amzn-errortype") != string(as) {
+				t.Errorf("status %d, %s, want 403 %s", status, body, want)
+			}
+			ws, _, err := dial(t, server, "plain", "AWS4-HMAC-SHA256 x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			send(t, ws, `{"type":"connection_init"}`)
+			if got := expect(t, ws, `"connection_error"`); !strings.Contains(got, `"errorCode":403`) || !strings.Contains(got, string(as)) {
+				t.Errorf("handshake: %s", got)
+			}
+			ws = open(t, server, "bob")
+			start(t, ws, "1", "AWS4-HMAC-SHA256 x", onStatus, map[string]any{"u": "alice"})
+			if got := expect(t, ws, `"error"`); !strings.Contains(got, string(as)) {
+				t.Errorf("start: %s", got)
+			}
+		})
+	}
+}
+
+func TestB8SubscriptionByPOST(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, appsync.Options{})
+	const want = `{"errors":[{"message":"Subscriptions over MQTT is not supported.","errorType":"BadRequestException"}]}`
+	for name, document := range map[string]string{
+		"plain":    `subscription { onStatus(userId: 1) { userId } }`,
+		"fragment": `subscription { ...F } fragment F on Subscription { onStatus(userId: 1) { userId } }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if status, _, got := post(t, server, "bob", encode(t, map[string]string{"query": document})); status != http.StatusBadRequest || got != want {
+				t.Errorf("status %d: %s", status, got)
+			}
+		})
+	}
+}
+
+func TestB9InvalidStart(t *testing.T) {
+	t.Parallel()
+	ws := open(t, newServer(t, appsync.Options{}), "bob")
+	for name, c := range map[string]struct{ document, want string }{
+		"unknown-field":    {`subscription { nope }`, "Validation error of type FieldUndefined: Field 'nope' in type 'Subscription' is undefined @ 'nope'"},
+		"syntax":           {`subscription {`, "Unable to parse GraphQL query."},
+		"missing-variable": {onStatus, "Variable 'u' has coerced Null value for NonNull type 'ID!'"},
+		"wrong-literal":    {`subscription { onStatus(userId: true) { userId } }`, "Validation error of type WrongType: ID cannot represent a non-string and non-integer value: true @ 'onStatus'"},
+		"typename":         {`subscription { __typename }`, "Validation error of type SubscriptionMultipleRootFields: Anonymous Subscription must not select an introspection top level field. @ '__typename'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start(t, ws, name, "bob", c.document, nil)
+			got := expect(t, ws, `"error"`)
+			if want := `{"id":"` + name + `","type":"error","payload":{"errors":[{"message":"` + c.want + `"}]}}`; canonical(t, got) != canonical(t, want) {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+func TestB10VariableOfAnotherType(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, appsync.Options{})
+	for name, c := range map[string]struct{ document, want string }{
+		"string-for-id": {`query($u: String!) { status(userId: $u) { userId } }`, "Variable type 'String!' doesn't match expected type 'ID!' @ 'status'"},
+		"nullable":      {`query($u: ID) { status(userId: $u) { userId } }`, "Variable type 'ID' doesn't match expected type 'ID!' @ 'status'"},
+		"list":          {`query($u: [ID]) { statuses(userIds: $u) { userId } }`, "Variable type '[ID]' doesn't match expected type '[ID!]!' @ 'statuses'"},
+		"in-a-list":     {`query($u: String!) { statuses(userIds: [$u]) { userId } }`, "Variable type 'String!' doesn't match expected type 'ID!' @ 'statuses'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := query(t, server, "bob", c.document, map[string]any{"u": "a"}); !strings.Contains(got, `"message":"Validation error of type VariableTypeMismatch: `+c.want+`"`) {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}
