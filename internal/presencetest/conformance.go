@@ -324,7 +324,11 @@ func testSweep(t testing.TB, s *subject) {
 
 func testRevivalSwept(t testing.TB, s *subject) {
 	s.acknowledge("alice", s.connect("alice", "", home).Note)
-	offline := due(s.expire(), "alice")[0]
+	swept := due(s.expire(), "alice")
+	if len(swept) != 1 {
+		t.Fatalf("due %d times, want once", len(swept))
+	}
+	offline := swept[0]
 	got := s.beat("alice", "", home)
 	s.check("beat", got, presence.Online, home.URL)
 	s.checkNote("beat", got, true)

@@ -9,14 +9,14 @@ import (
 )
 
 // autopipeline is a hook that has the scripts of concurrent callers share round
-// trips: the first few go their own way; those that come while these are under
+// trips: the first go their own way; those that come while these are under
 // way wait for one to return, and then go together in a pipeline. To write to a
 // socket and to read from it costs Redis and its client more than most scripts
-// do, so that many callers take a fraction of the CPU time. A caller who is alone
-// notices nothing.
+// do, so that many callers take a fraction of the CPU time. With one caller at a
+// time, each script is sent at once.
 //
 // The AutoPipeline of go-redis is experimental, makes a caller who is alone
-// slower, and holds one whose context has ended until Redis answers.
+// slower, and keeps a caller whose context has ended until Redis answers.
 type autopipeline struct {
 	client *redis.Client
 
@@ -26,9 +26,10 @@ type autopipeline struct {
 }
 
 // maxTrips is how many round trips are under way at once before callers share
-// one. Fewer leave Redis or the callers idle while the other is at work, more
-// leave less to share; from 2 to 8 it hardly matters.
-const maxTrips = 4
+// one. Two keep Redis and the callers at work at the same time: one is answered
+// while the other is sent. With one, either side waits for the other. With four,
+// eight callers share so little that they lose a tenth of their throughput.
+const maxTrips = 2
 
 // waiter is a caller's script. The command is a copy of the caller's, who may
 // leave it behind.
@@ -38,8 +39,8 @@ type waiter struct {
 	done chan struct{}
 }
 
-// once is a command for whose sake go-redis does not send a pipeline again: that
-// would run twice what had not failed.
+// once disables go-redis' retry of a pipeline, which would run again the scripts
+// that had succeeded.
 type once struct{ *redis.Cmd }
 
 // NoRetry implements [redis.Cmder].

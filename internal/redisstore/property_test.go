@@ -36,7 +36,7 @@ func TestModelEmbeddedTwoRedis(t *testing.T) {
 	})
 }
 
-// The clock of real Redis can not be moved. Here nothing expires, so that the
+// The clock of real Redis cannot be moved. Here nothing expires, so that the
 // time it takes does not matter.
 func TestModelRedis(t *testing.T) {
 	server := testenv.Redis(t)

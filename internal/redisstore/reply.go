@@ -93,7 +93,8 @@ func beatReply(value any, page string, timeout time.Duration) (u userReply, err 
 	} else {
 		r := reply{rest: []any{value}}
 		r = reply{rest: r.list(), err: r.err}
-		u, err = userReply{asOf: r.time(), lastSeen: r.time(), page: r.text()}, r.err
+		u = userReply{asOf: r.time(), lastSeen: r.time(), page: r.text()}
+		err = r.err
 	}
 	u.expiresAt = u.lastSeen + presence.Time(timeout.Milliseconds())
 	return u, err

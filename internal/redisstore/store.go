@@ -143,7 +143,8 @@ func (s *Store) touch(ctx context.Context, b *beatArgs) (writeReply, error) {
 	values, err := touchScript.Run(ctx, s.redis, s.userKeys(u, u.Online, u.Shard, u.LastSeen, u.Notes, u.Outbox),
 		u.id, b.session, string(b.reason), s.opts.Timeout.Milliseconds(), s.opts.Lease.Milliseconds(), b.page, pageChanged).Slice()
 	r := reply{rest: values, err: err}
-	return r.write(), r.err
+	written := r.write()
+	return written, r.err
 }
 
 // Leave implements [presence.Store].
@@ -198,7 +199,8 @@ func (s *Store) status(ctx context.Context, userID string) (presence.State, erro
 	}
 	values, err := statusScript.Run(ctx, s.redis, keys, userID, s.opts.Timeout.Milliseconds()).Slice()
 	r := reply{rest: values, err: err}
-	return s.read(userID, r.status()), r.err
+	status := r.status()
+	return s.read(userID, status), r.err
 }
 
 // query reads the users of one shard.
@@ -304,7 +306,8 @@ func (s *Store) sweep(ctx context.Context, shard *ShardKeys) (sweepReply, error)
 		s.opts.Timeout.Milliseconds(), s.opts.Lease.Milliseconds(), longestLease.Milliseconds(),
 		s.opts.Retention.Milliseconds(), s.opts.Away.Milliseconds(), s.opts.Batch).Slice()
 	r := reply{rest: values, err: err}
-	return r.sweep(), failed("sweep", r.err)
+	swept := r.sweep()
+	return swept, failed("sweep", r.err)
 }
 
 // written returns the state that a write answers.

@@ -32,7 +32,7 @@ end
 
 -- Returns asOf, lastSeen and expiresAt (0: offline) of a user. last_beat and
 -- last_seen are the user's scores in the online and lastseen sets, or false.
--- page_expired says that the user's page has expired. A user whom only time has
+-- page_expired says that the user's page has expired. A user that only time has
 -- changed since the last write, because the user or the page expired, gets a new
 -- asOf.
 local function state_of(shard_key, last_beat, last_seen, timeout, page_expired)

@@ -51,7 +51,7 @@ if page_key then
   page, page_changed = show_page(page_key, session, page, timeout + 2, reason == 'connect' or not online)
 end
 
--- A user past the timeout whom no sweep has found has still gone and come back:
+-- A user past the timeout has gone and come back, even if no sweep has found it:
 -- a read in between said offline.
 local change = not online and 'connected' or page_changed and 'changed' or ''
 if change ~= '' then
