@@ -197,6 +197,7 @@ func (r *row) measured() string {
 		r.name, r.plan.Seed, online, result.FalseOffline, float64(result.FalseOffline)/online, at(0.5), at(0.95), at(1), result.Lost, result.Departures, result.Stuck, users-result.Departures)
 }
 
+// write writes the page.
 func write(w *bytes.Buffer, command string, checked *tally, rows []*row) {
 	injected, calls := map[string]int{}, 0
 	for _, result := range checked.results {
@@ -205,70 +206,16 @@ func write(w *bytes.Buffer, command string, checked *tally, rows []*row) {
 			injected[kind] += n
 		}
 	}
-	fmt.Fprintf(w, `# Correctness
-
-The resolvers, the store and its scripts, run through simulated histories in
-which everything around them goes wrong. What is simulated, and what is
-checked after every step, is written in [internal/sim](../internal/sim); the
-same on real Redis, the real Lambda binary and separate processes is in
-[test/chaos](../test/chaos). Made by
-
-    %s
-
-## Nothing lost, nobody falsely offline
-
-%d random histories (seeds 1 to %[2]d) with %d calls of the handler. Invariants
-that did not hold: **%d**.
-
-A history can be read, and run again, by its seed:
-
-    go test ./internal/sim -run Histories -v -seed 123
-
-| fault injected | times |
-|---|--:|
-`, command, len(checked.results), calls, len(checked.violated))
+	fmt.Fprintf(w, pageTop, command, len(checked.results), calls, len(checked.violated))
 	for _, kind := range slices.Sorted(maps.Keys(injected)) {
 		fmt.Fprintf(w, "| %s | %d |\n", kind, injected[kind])
 	}
 	if len(checked.violated) > 0 {
 		fmt.Fprintf(w, "\nSeeds in which an invariant did not hold: %v.\n", checked.violated)
 	}
-	fmt.Fprintf(w, `
-The checker is checked: with any of the AppSync presence sample's defects put
-back (lost timeouts, silent resurrection, events taken for the truth, a timeout
-without slack, no sessions, stale reads, the query before the subscription,
-heartbeats as queries), it finds the history that goes wrong
-(`+"`go test ./internal/sim -run Defects -v`"+`).
-
-## How often, how fast
-
-%d users with one tab each. Half of them crash, at times drawn at random; the
-others stay. *False* is how often somebody was announced to have timed out with
-a tab open and awake. *Known after* is how long after a crash a watcher was told,
-in seconds. *Never known* is how many crashed and are still believed to be there
-when the retries are over, *stuck* how many of the others are then believed to be
-offline. The watcher is told and never asks, unless said otherwise: what a
-Lambda instance has acknowledged when it dies, or AppSync fails to deliver, a
-watcher learns by asking about people it should have heard of, as the clients
-do. Clients send a call again after 5 s without an answer, unless said
-otherwise; lost are requests, each on its own. A heartbeat is sent up to 5 %%
-early. After an outage the sweep gives everybody one timeout to come back, so
-crashes around it are known late.
-
-The *sample* is our port of the AppSync presence sample's algorithm, not its
-code: one sorted set, users taken out of it before they are published, a
-heartbeat and a timeout of 10 s, a sweep a minute, no asOf.
-
-A row alone: `+"`%s -row \"fast 10/35, 1 %% lost\"`"+`.
-
-| heartbeat/timeout (s) and what goes wrong | seed | user-hours | false | false per user-hour | known after: median | 95 %% | most | never known | stuck |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
-`, users, command)
+	fmt.Fprintf(w, pageMiddle, users, command)
 	for _, r := range rows {
 		fmt.Fprintln(w, r.measured())
 	}
-	fmt.Fprint(w, `
-A crash is known, in the middle, after the timeout less half a heartbeat: that
-long ago was the last heartbeat.
-`)
+	fmt.Fprint(w, pageEnd)
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -26,26 +25,24 @@ import (
 //	    beats from arriving, none says it of a user with a tab open.
 //	(3) Every departure, as every other change, is known to every watcher within
 //	    a bound: that of an undisturbed platform if nothing has disturbed it,
-//	    else that of the outbox's retries from the last disturbance.
+//	    else that of the outbox's retries from the last disturbance. The seconds
+//	    in which Redis is away, for a failover too, are a disturbance: nobody can
+//	    read a change then. A watcher whose first query is not answered need not
+//	    know of what was before it subscribed; of changes since, it is told.
 //	(4) Answers about a user, in the order in which Redis was asked, never have
 //	    an earlier asOf; and two with the same asOf say the same. With a Redis of
 //	    its own for pages, the same status: the page is read a moment later.
 //	(5) The outbox drains.
 //	(6) After the retention only the shard's clock is left.
 //	(7) An answer says online exactly while the user has a session.
+//	(8) Every call that does not fail is answered with a Presence. Only those of
+//	    connected and disconnected have topics.
 //
 // Statements hold but for slack around the moment a session expires: a beat's
 // score is its asOf, which may be a little ahead of the time. When the clock has
 // stepped back by d, sessions may last two timeouts longer until d has passed,
 // counted from when sweeps run, never shorter.
 const slack = 50 * time.Millisecond
-
-// fact is what the model says of a user.
-type fact struct {
-	sure   bool // not within slack of a change
-	status presence.Status
-	page   string
-}
 
 // checker remembers what was answered.
 type checker struct {
@@ -75,82 +72,14 @@ func newChecker() checker {
 	}
 }
 
-// apply tells the model what Redis is about to do.
-func (w *world) apply(inv *invocation) {
+// checkAnswer holds an answer against what was true when Redis was asked.
+func (w *world) checkAnswer(inv *invocation, field string, reply []byte) {
 	if w.Unchecked {
 		return
 	}
-	w.at = w.now
-	op := inv.op
-	ctx := context.Background()
-	switch {
-	case op.Reason == acknowledging:
-		inv.acked = true
-		return
-	case op.Leave:
-		_, _ = w.truth.Leave(ctx, presence.Leave{UserID: op.UserID, SessionID: op.SessionID, GraceMs: op.GraceMs})
-	case op.UserID != "":
-		// Whether the shown page's session has just expired decides whether this one
-		// takes over.
-		if op.Reason == presence.ReasonConnect {
-			delete(w.check.vague, op.UserID)
-		} else if !w.fact(op.UserID).sure {
-			w.check.vague[op.UserID] = true
-		}
-		w.at = w.now
-		_, _ = w.truth.Touch(ctx, presence.Beat{UserID: op.UserID, SessionID: op.SessionID, Page: op.Page, Reason: op.Reason})
-		if inv.tab != nil {
-			inv.tab.applied = true
-		}
-	}
-	w.check.order++
-	inv.order = w.check.order
-	inv.known = map[string]fact{}
-	for _, u := range w.users {
-		f := w.fact(u.id)
-		inv.known[u.id] = f
-		if f != w.check.facts[u.id] {
-			w.check.facts[u.id], w.check.since[u.id] = f, w.now
-		}
-	}
-}
-
-// fact asks the model what is true now.
-func (w *world) fact(userID string) fact {
-	look := func(at time.Duration) fact {
-		w.at = at
-		states, _ := w.truth.Status(context.Background(), []string{userID})
-		return fact{true, states[0].Status, page(states[0].Presence)}
-	}
-	early, late := look(w.now-slack), look(w.now+slack)
-	if late.status == presence.Online {
-		delete(w.check.offline, userID)
-	} else if _, ok := w.check.offline[userID]; !ok {
-		w.check.offline[userID] = w.now
-	}
-	lasting := w.now < w.stepped && w.now-max(w.check.offline[userID], w.disturbed) < 2*w.Timeout+w.Schedule
-	late.sure = early == late && (late.status == presence.Online || !lasting)
-	return late
-}
-
-func page(p presence.Presence) string {
-	if p.URL == nil {
-		return ""
-	}
-	return *p.URL
-}
-
-// vaguePage says that the page shown is known from answers alone.
-func (w *world) vaguePage(userID string) bool { return w.TwoRedis || w.check.vague[userID] }
-
-// checkAnswer holds an answer against what was true when Redis was asked.
-func (w *world) checkAnswer(inv *invocation, field string, reply []byte) {
-	if w.Unchecked || string(reply) == "null" {
-		return
-	}
-	all := make([]presence.Presence, 1)
+	all := make([]*presence.Presence, 1)
 	var err error
-	if strings.HasPrefix(field, "statuses") {
+	if field == "statuses" {
 		err = json.Unmarshal(reply, &all)
 	} else {
 		err = json.Unmarshal(reply, &all[0])
@@ -159,13 +88,20 @@ func (w *world) checkAnswer(inv *invocation, field string, reply []byte) {
 		panic(err)
 	}
 	for _, p := range all {
-		w.log(inv.name, "answers %s", show(p))
+		if p == nil {
+			w.violate("(8) answers are whole", "%s is answered null", field)
+			return
+		}
+		w.log(inv.name, "answers %s", show(*p))
 		w.checkStatus(inv, p.UserID, p.Status, "an answer")
 		f := inv.known[p.UserID]
-		if f.sure && !w.vaguePage(p.UserID) && f.status == p.Status && f.page != page(p) {
-			w.violate("(1) the truth", "an answer says %s is on %q; the page is %q", p.UserID, page(p), f.page)
+		if f.sure && !w.vaguePage(p.UserID) && f.status == p.Status && f.page != page(*p) {
+			w.violate("(1) the truth", "an answer says %s is on %q; the page is %q", p.UserID, page(*p), f.page)
 		}
-		w.checkAsOf(inv.order, p)
+		if told := slices.Contains(announcing, field); !told && p.Topics != nil {
+			w.violate("(8) answers are whole", "%s is answered the topics %v, which are for subscribers", field, p.Topics)
+		}
+		w.checkAsOf(inv.order, *p)
 	}
 }
 
@@ -230,6 +166,15 @@ func (w *world) checkAsOf(order int, p presence.Presence) {
 	said[p.AsOf] = text
 }
 
+// startChecks notes that everybody is offline from the beginning, and looks on
+// from then.
+func (w *world) startChecks() {
+	for _, u := range w.users {
+		w.check.facts[u.id] = w.fact(u.id)
+	}
+	w.after(time.Second, w.tick)
+}
+
 // tick looks every second whether watchers know what they should by now.
 func (w *world) tick() {
 	w.after(time.Second, w.tick)
@@ -245,12 +190,23 @@ func (w *world) tick() {
 		}
 		if w.now-since > bound {
 			for _, v := range w.watchers {
+				if v.cannotKnow(u.id, w.check.since[u.id]) {
+					continue
+				}
 				if doubt := w.doubt(v, u, f, false); doubt != "" {
 					w.violate("(3) changes are known in time", "%s", doubt)
 				}
 			}
 		}
 	}
+}
+
+// cannotKnow reports whether a watcher has had no way yet to learn about a user:
+// nothing has changed since it subscribed, so nobody had to tell it, and the
+// network has lost the answers to its first queries.
+func (v *watcher) cannotKnow(userID string, changed time.Duration) bool {
+	_, known := v.view[userID]
+	return !known && !v.asked && changed <= v.since
 }
 
 // doubt says where a watcher's belief about a user is not the truth.
@@ -329,62 +285,7 @@ func (w *world) checkForgotten() {
 	}
 }
 
-// published counts timeouts of people who were there.
-func (w *world) published(e presence.Event) {
-	for _, u := range w.users {
-		if u.id != e.UserID {
-			continue
-		}
-		offline := e.Status == presence.Offline
-		if offline && !u.saidOffline && slices.ContainsFunc(u.tabs, func(t *tab) bool { return !t.asleep }) {
-			w.result.FalseOffline++
-		}
-		u.saidOffline = offline
-	}
-}
-
-// detected measures how long a crash took to be known.
-func (w *world) detected(userID string) {
-	for _, u := range w.users {
-		if u.id == userID && u.crashed > 0 {
-			w.result.Detection = append(w.result.Detection, w.now-u.crashed)
-		}
-	}
-}
-
-// measure adds up how long people were there.
-func (w *world) measure() {
-	if !w.quiet {
-		w.after(time.Second, w.measure)
-	}
-	for _, u := range w.users {
-		if len(u.tabs) > 0 {
-			w.result.Online += time.Second
-		}
-	}
-}
-
-// checkLost counts those who went and whom a watcher still believes to be
-// there, and the other way round.
-func (w *world) checkLost() {
-	for _, u := range w.users {
-		for _, v := range w.watchers {
-			switch online := v.view[u.id].Status == presence.Online; {
-			case u.crashed > 0 && online:
-				w.result.Lost++
-			case u.crashed == 0 && !online:
-				w.result.Stuck++
-			}
-		}
-	}
-}
-
 // show is a presence in a line.
 func show(p presence.Presence) string {
 	return fmt.Sprintf("%s %s on %q as of %s", p.UserID, p.Status, page(p), clock(p.AsOf))
-}
-
-// clock is a time as the history counts it.
-func clock(t presence.Time) string {
-	return fmt.Sprintf("%.3fs", t.Time().Sub(epoch).Seconds())
 }

@@ -24,11 +24,17 @@ func TestDefectsAreNoticed(t *testing.T) {
 			p.Subject = sim.Ours(func(s presence.Store) presence.Store { return forgetful{s} })
 		},
 		"D2-silent-resurrection": func(p *sim.Plan) {
+			p.Faults = sim.Faults{Sleep: true}
+			p.Tabs = 1
 			p.Subject = sim.Ours(func(s presence.Store) presence.Store { return silent{s} })
 		},
-		"D3-events-as-truth": func(p *sim.Plan) { p.Subject = believing },
+		"D3-events-as-truth": func(p *sim.Plan) {
+			p.Faults = sim.Faults{EventLate: 0.3}
+			p.Subject = believing
+		},
 		"D4-timeout-without-slack": func(p *sim.Plan) {
 			p.Faults = sim.Faults{WrongClock: true}
+			p.Users = 3
 			p.Heartbeat, p.Timeout = 10*time.Second, 10*time.Second
 		},
 		"D5-no-sessions": func(p *sim.Plan) {
@@ -46,11 +52,21 @@ func TestDefectsAreNoticed(t *testing.T) {
 			p.Subject = sim.Ours(func(s presence.Store) presence.Store { return deaf{s} })
 		},
 		"acknowledges-what-was-not-announced": func(p *sim.Plan) {
+			p.Faults = sim.Faults{Slow: 0.3}
 			p.Subject = sim.Ours(func(s presence.Store) presence.Store { return hasty{s} })
 		},
 		"no-rule-for-changes-of-page": func(p *sim.Plan) {
 			p.Rules = announce.Rules()
 			p.Rules[0].Changes = []presence.Change{presence.Connected}
+		},
+		"topics-missing": func(p *sim.Plan) {
+			p.Subject = announces(func(told *presence.Presence) { told.Topics = nil })
+		},
+		"topics-of-somebody-else": func(p *sim.Plan) {
+			p.Subject = announces(func(told *presence.Presence) { told.Topics = []string{presence.UserTopic("nobody")} })
+		},
+		"callers-told-topics": func(p *sim.Plan) {
+			p.Subject = answering("Mutation.connect", func(told *presence.Presence) { told.Topics = []string{presence.UserTopic(told.UserID)} })
 		},
 		// Slow instances read the truth and answer it late.
 		"watchers-that-know-no-asOf": func(p *sim.Plan) {
@@ -104,7 +120,7 @@ func (s hasty) Acknowledge(ctx context.Context, userID string, _ presence.Time) 
 	return s.Store.Acknowledge(ctx, userID, states[0].Note)
 }
 
-// silent tells nobody of those whom a heartbeat brings back.
+// silent tells nobody of users that a heartbeat brings back.
 type silent struct{ presence.Store }
 
 func (s silent) Touch(ctx context.Context, b presence.Beat) (presence.State, error) {
@@ -117,26 +133,47 @@ func (s silent) Touch(ctx context.Context, b presence.Beat) (presence.State, err
 }
 
 // believing announces what an event says, in place of what is true by then.
-func believing(env sim.Env) (sim.Invoker, error) {
-	handler, err := sim.Ours(nil)(env)
-	return believer{handler}, err
+var believing = answering("Mutation.disconnected", func(p *presence.Presence) {
+	p.Status, p.URL, p.Title, p.ExpiresAt = presence.Offline, nil, nil, 0
+})
+
+// announces spoils what subscribers are told.
+func announces(spoil func(*presence.Presence)) sim.Subject {
+	return func(env sim.Env) (sim.Invoker, error) {
+		handler, err := answering("Mutation.connected", spoil)(env)
+		return spoiler{handler, "Mutation.disconnected", spoil}, err
+	}
 }
 
-type believer struct{ sim.Invoker }
+// answering spoils the handler's answers to a field.
+func answering(field string, spoil func(*presence.Presence)) sim.Subject {
+	return func(env sim.Env) (sim.Invoker, error) {
+		handler, err := sim.Ours(nil)(env)
+		return spoiler{handler, field, spoil}, err
+	}
+}
 
-func (b believer) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	reply, err := b.Invoker.Invoke(ctx, payload)
-	if err != nil || !bytes.Contains(payload, []byte(`"field":"Mutation.disconnected"`)) {
+type spoiler struct {
+	sim.Invoker
+	field string
+	spoil func(*presence.Presence)
+}
+
+func (s spoiler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	reply, err := s.Invoker.Invoke(ctx, payload)
+	if err != nil || !bytes.Contains(payload, []byte(`"field":"`+s.field+`"`)) {
 		return reply, err
 	}
 	var answer struct {
-		Data presence.Presence `json:"data"`
+		Data  *presence.Presence `json:"data,omitempty"`
+		Error any                `json:"error,omitempty"`
 	}
 	if err := json.Unmarshal(reply, &answer); err != nil {
 		return nil, err
 	}
-	p := &answer.Data
-	p.Status, p.URL, p.Title, p.ExpiresAt = presence.Offline, nil, nil, 0
+	if answer.Data != nil {
+		s.spoil(answer.Data)
+	}
 	return json.Marshal(answer)
 }
 

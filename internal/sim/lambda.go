@@ -2,45 +2,11 @@ package sim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
-
-	"presence"
-	"presence/internal/announce"
-	"presence/internal/config"
-	"presence/internal/redisstore"
-	"presence/resolvers"
 )
-
-// Env is what a Lambda function finds.
-type Env struct {
-	presence.Timing
-	RedisURL, StatusRedisURL string
-	SweepFor                 time.Duration
-	Publisher                presence.Publisher
-	Now                      func() time.Time
-	Sleep                    func(context.Context, time.Duration) error
-	// Applying is told which operation the next commands to Redis do.
-	Applying func(Operation)
-}
-
-// Operation is what one does to the store, for the simulator to know the truth.
-// The zero Operation changes nothing.
-type Operation struct {
-	Leave             bool
-	UserID, SessionID string
-	Page              presence.Page
-	Reason            presence.Reason
-	GraceMs           int64
-}
-
-// Subject makes an instance of the Lambda function that is tried.
-type Subject func(Env) (Invoker, error)
 
 // fleet is a Lambda function: as many instances as it has calls at once, for
 // each answers one at a time.
@@ -87,72 +53,10 @@ func (f *fleet) Close() (err error) {
 	return err
 }
 
-// Ours is this API's handler. wrap, if not nil, may spoil its store.
-func Ours(wrap func(presence.Store) presence.Store) Subject {
-	return func(env Env) (Invoker, error) {
-		store, err := redisstore.New(redisstore.Options{
-			Timing: env.Timing,
-			Redis:  config.Redis{RedisURL: env.RedisURL, StatusRedisURL: env.StatusRedisURL},
-			// More would be swept at once, in an order that is not the seed's.
-			Shards: 1,
-		})
-		if err != nil {
-			return nil, err
-		}
-		var told presence.Store = &telling{store, env.Applying}
-		if wrap != nil {
-			told = wrap(told)
-		}
-		return &ours{resolvers.New(resolvers.Options{
-			Timing: env.Timing, Store: told, Publisher: env.Publisher, SweepFor: env.SweepFor,
-			Now: env.Now, Sleep: env.Sleep, Logger: slog.New(slog.DiscardHandler),
-		}), store}, nil
-	}
-}
-
-type ours struct {
-	*resolvers.Handler
-	io.Closer
-}
-
-// telling is a store that says what it is about to do.
-type telling struct {
-	presence.Store
-	applying func(Operation)
-}
-
-func (s *telling) Touch(ctx context.Context, b presence.Beat) (presence.State, error) {
-	s.applying(Operation{UserID: b.UserID, SessionID: b.SessionID, Page: b.Page, Reason: b.Reason})
-	return s.Store.Touch(ctx, b)
-}
-
-func (s *telling) Leave(ctx context.Context, l presence.Leave) (presence.State, error) {
-	s.applying(Operation{Leave: true, UserID: l.UserID, SessionID: l.SessionID, GraceMs: l.GraceMs})
-	return s.Store.Leave(ctx, l)
-}
-
-func (s *telling) Status(ctx context.Context, userIDs []string) ([]presence.State, error) {
-	s.applying(Operation{})
-	return s.Store.Status(ctx, userIDs)
-}
-
-func (s *telling) Acknowledge(ctx context.Context, userID string, note presence.Time) error {
-	s.applying(Operation{Reason: acknowledging})
-	return s.Store.Acknowledge(ctx, userID, note)
-}
-
-func (s *telling) Sweep(ctx context.Context) (presence.Sweep, error) {
-	s.applying(Operation{})
-	return s.Store.Sweep(ctx)
-}
-
-// acknowledging marks an operation that says nothing about anybody.
-const acknowledging presence.Reason = "acknowledge"
-
 // invocation is one run of the Lambda function.
 type invocation struct {
 	name    string
-	user    string // whom it is about, if only one
+	user    string // the user it is about, if only one
 	dead    bool
 	acked   bool // has taken a note out
 	op      Operation
@@ -276,6 +180,17 @@ func (w *world) judge(inv *invocation, what string) verdict {
 	return proceed
 }
 
+// wait is called by an invocation's goroutine where it waits for its turn.
+func (w *world) wait(s step) error {
+	w.turns.Load()
+	s.verdict = make(chan verdict)
+	w.messages <- message{w.active, s}
+	if <-s.verdict != proceed {
+		return errDead
+	}
+	return nil
+}
+
 func (w *world) applying(op Operation) {
 	w.turns.Load()
 	w.active.op = op
@@ -288,92 +203,4 @@ func (w *world) lambdaNow() time.Time {
 
 func (w *world) lambdaSleep(_ context.Context, d time.Duration) error {
 	return w.wait(step{what: "sleep", pause: d})
-}
-
-// wait is called by an invocation's goroutine where it waits for its turn.
-func (w *world) wait(s step) error {
-	w.turns.Load()
-	s.verdict = make(chan verdict)
-	w.messages <- message{w.active, s}
-	if <-s.verdict != proceed {
-		return errDead
-	}
-	return nil
-}
-
-// bus is the EventBridge that invocations publish to.
-type bus world
-
-func (b *bus) Publish(_ context.Context, events []presence.Event) (failed int, err error) {
-	w := (*world)(b)
-	w.turns.Load()
-	inv := w.active
-	if err := w.wait(step{what: "PutEvents"}); err != nil {
-		return len(events), err
-	}
-	if w.fault("PutEvents throttled", w.Throttle) {
-		w.hindered(0)
-		return len(events), errors.New("ThrottlingException")
-	}
-	for _, e := range events {
-		w.checkEvent(inv, e)
-		if w.fault("PutEvents entry failed", w.EntryFail) {
-			w.hindered(0)
-			failed++
-			continue
-		}
-		w.log("bus", "%s %s as of %s", e.Change.DetailType(), e.UserID, clock(e.AsOf))
-		w.deliver(e)
-	}
-	if failed == 0 && w.fault("PutEvents answer lost", w.PutLost) {
-		return len(events), errors.New("connection reset")
-	}
-	if failed > 0 {
-		err = errors.New("InternalFailure")
-	}
-	return failed, err
-}
-
-// deliver runs EventBridge's rules on an event and calls their target.
-func (w *world) deliver(e presence.Event) {
-	w.published(e)
-	if w.now < w.ruleOff {
-		w.log("bus", "the rule is off")
-		return
-	}
-	if w.fault("event lost", w.EventLost) {
-		w.hindered(0)
-		return
-	}
-	n := 1
-	if w.fault("event doubled", w.EventTwice) {
-		n = 2
-	}
-	for range n {
-		took := w.between(5*time.Millisecond, 300*time.Millisecond)
-		if w.fault("event late", w.EventLate) {
-			took = w.between(0, 3*time.Minute)
-			w.hindered(0)
-		}
-		w.after(took, func() { w.announce(e) })
-	}
-}
-
-// rules are the rules on the bus.
-func (w *world) rules() []announce.Rule {
-	if w.Rules != nil {
-		return w.Rules
-	}
-	return announce.Rules()
-}
-
-// announce is the rule's target: the mutation that makes AppSync tell
-// subscribers.
-func (w *world) announce(e presence.Event) {
-	for _, r := range w.rules() {
-		if slices.Contains(r.Changes, e.Change) {
-			arguments, _ := json.Marshal(map[string]string{"userId": e.UserID})
-			w.appsync(call{caller: "", field: r.Field, arguments: arguments, user: e.UserID}, func([]byte, error) {})
-		}
-	}
 }

@@ -110,18 +110,22 @@ func (w *world) restartRedis() {
 	w.lost(&model.Store{Timing: w.Timing, Now: w.truth.Now})
 }
 
-// failOver makes Redis forget what it learns from now on for a while: that is
-// what the replica did not get.
+// failOver makes Redis fail over to a replica that has not got the last while.
 func (w *world) failOver(lag time.Duration) {
+	w.replace(lag, w.between(time.Second, 10*time.Second))
+}
+
+// replace makes Redis forget what it learns from now on for lag: that is what the
+// replica does not get. Then nobody answers while the replica takes over.
+func (w *world) replace(lag, down time.Duration) {
 	var replicas []snapshot
 	for _, s := range w.servers() {
 		replicas = append(replicas, s.snapshot())
 	}
 	truth, at := w.truth.Clone(), w.now
 	w.after(lag, func() {
-		// Nobody answers while the replica takes over.
-		down := w.between(time.Second, 10*time.Second)
-		w.redisDown = w.now + down
+		w.redisDown = max(w.redisDown, w.now+down)
+		w.hindered(down)
 		w.after(down, func() {
 			w.injected("failover")
 			for i, s := range w.servers() {

@@ -65,7 +65,7 @@ func (s *sample) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		if err == nil && removed == 1 {
 			s.publish(ctx, user)
 		}
-		return data(nil), err
+		return data(answer(user, presence.Offline)), err
 	case "disconnected":
 		return data(answer(args.UserID, presence.Offline)), nil
 	}

@@ -71,50 +71,59 @@ func TestParts(t *testing.T) {
 		name := part.args[1]
 		t.Logf("kill %s", name)
 		part.kill()
-		pause()
+		load.tried(t)
 		part.run(t)
-		pause()
+		load.served(t)
 		t.Logf("stop %s", name)
 		part.signal(t, syscall.SIGSTOP)
-		pause()
+		load.tried(t)
 		part.signal(t, syscall.SIGCONT)
-		pause()
+		load.served(t)
 	}
+	s.troubleInstances(t, load)
+	troubleRedis(t, server, load)
+	s.converge(t, load, views)
+}
+
+// troubleInstances kills the Lambda function's instances, and stops them.
+func (s *stack) troubleInstances(t *testing.T, load people) {
+	t.Helper()
 	for range 3 {
 		t.Log("kill the Lambda instances")
-		for _, pid := range s.instances(t) {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // It may just have ended.
-		}
-		pause()
+		s.signalInstances(t, syscall.SIGKILL)
+		load.served(t)
 	}
 	t.Log("stop the Lambda instances")
-	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
-		for _, pid := range s.instances(t) {
-			_ = syscall.Kill(pid, sig)
-		}
-		pause()
-	}
+	s.signalInstances(t, syscall.SIGSTOP)
+	load.tried(t)
+	s.signalInstances(t, syscall.SIGCONT)
+	load.served(t)
+}
+
+// troubleRedis kills Redis, stops it and cuts connections to it.
+func troubleRedis(t *testing.T, server *testenv.Server, load people) {
+	t.Helper()
 	t.Log("kill Redis")
 	server.Kill()
-	pause()
+	load.tried(t)
 	if err := server.Run(); err != nil {
 		t.Fatal(err)
 	}
-	pause()
+	load.served(t)
 	t.Log("stop Redis")
 	signal(t, server.Process(), syscall.SIGSTOP)
-	pause()
+	load.tried(t)
 	signal(t, server.Process(), syscall.SIGCONT)
+	load.served(t)
 	t.Log("cut connections to Redis")
 	admin := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer admin.Close()
-	for range 10 {
+	for n := range 10 {
 		if err := admin.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal").Err(); err != nil {
 			t.Fatal(err)
 		}
-		lasts(100 * time.Millisecond)
+		load[n%len(load):][:1].tried(t)
 	}
-	s.converge(t, load, views)
 }
 
 // A Redis that restarts empty has forgotten everybody: who is still there comes
@@ -125,14 +134,13 @@ func TestRedisRestartsEmpty(t *testing.T) {
 	s := newStack(t, "--redis-url", server.URL)
 	views := s.watch(t, names...)
 	load := s.load(t, names...)
-	pause()
+	load.served(t)
 	server.Kill()
-	pause()
+	load.tried(t)
 	if err := server.Run(); err != nil {
 		t.Fatal(err)
 	}
-	pause()
-	pause()
+	load.served(t)
 	s.converge(t, load, views)
 }
 
@@ -142,6 +150,7 @@ func TestOutageAnnouncesNobody(t *testing.T) {
 	server := testenv.Redis(t)
 	s := newStack(t, "--redis-url", server.URL)
 	load := s.load(t, names...)
+	load.served(t)
 	for _, l := range load {
 		eventually(t, patience, l.opened)
 		l.settle()
@@ -151,21 +160,17 @@ func TestOutageAnnouncesNobody(t *testing.T) {
 	announced := views[0].offline()
 	instances := s.instances(t)
 	s.api.signal(t, syscall.SIGSTOP)
-	for _, pid := range instances {
-		_ = syscall.Kill(pid, syscall.SIGSTOP)
-	}
-	lasts(3 * timeout)
+	signalAll(instances, syscall.SIGSTOP)
+	passes(t, server.Addr, 3*timeout)
 	// Sweeps go on before anybody can beat.
 	resumed := redisTime(t, server.Addr)
-	for _, pid := range instances {
-		_ = syscall.Kill(pid, syscall.SIGCONT)
-	}
+	signalAll(instances, syscall.SIGCONT)
 	eventually(t, patience, func() error { return sweptSince(t, server.Addr, resumed) })
 	if got := online(t, server.Addr); got != len(names) {
 		t.Errorf("after the outage %d of %d are left", got, len(names))
 	}
 	s.api.signal(t, syscall.SIGCONT)
-	lasts(2 * timeout) // whoever was to be taken offline would have been by then
+	passes(t, server.Addr, 2*timeout) // whoever was to be taken offline would have been by then
 	if got := views[0].offline() - announced; got != 0 {
 		t.Errorf("%d people who were there were announced offline", got)
 	}
@@ -242,7 +247,7 @@ func TestClusterFailover(t *testing.T) {
 	s := newStack(t, "--redis-url", nodes[0].URL, "--redis-cluster")
 	views := s.watch(t, names...)
 	load := s.load(t, names...)
-	pause()
+	load.served(t)
 	dying.Kill()
 	survivor := redis.NewClient(&redis.Options{Addr: nodes[0].Addr})
 	defer survivor.Close()
@@ -289,22 +294,30 @@ func nodeID(t *testing.T, node *testenv.Server) string {
 	return id
 }
 
-// lasts lets the trouble, or the time without any, last for d. It is the schedule
-// of faults; results are waited for by eventually.
-func lasts(d time.Duration) { <-time.After(d) }
-
-// pause lasts for about a heartbeat.
-func pause() { lasts(1200 * time.Millisecond) }
+// passes waits until Redis' clock has gone on by d.
+func passes(t *testing.T, addr string, d time.Duration) {
+	t.Helper()
+	end := redisTime(t, addr) + d.Milliseconds()
+	eventually(t, patience, func() error {
+		if now := redisTime(t, addr); now < end {
+			return fmt.Errorf("it is %d, and %d is waited for", now, end)
+		}
+		return nil
+	})
+}
 
 // eventually waits until there is no error any more.
 func eventually(t *testing.T, limit time.Duration, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.After(limit)
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
 	for err := check(); err != nil; err = check() {
-		if time.Now().After(deadline) {
+		select {
+		case <-deadline:
 			t.Fatal(err)
+		case <-again.C:
 		}
-		lasts(50 * time.Millisecond)
 	}
 }
 
@@ -408,6 +421,18 @@ func (s *stack) instances(t *testing.T) (pids []int) {
 	return pids
 }
 
+func (s *stack) signalInstances(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	signalAll(s.instances(t), sig)
+}
+
+// signalAll signals processes that may just have ended.
+func signalAll(pids []int, sig syscall.Signal) {
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, sig)
+	}
+}
+
 func (s *stack) as(t *testing.T, user string) *client.Client {
 	t.Helper()
 	c, err := client.New(client.Options{Endpoint: s.endpoint, Authorize: client.Local(s.endpoint, user)})
@@ -443,7 +468,10 @@ func (s *stack) watch(t *testing.T, users ...string) []*view {
 				if err != nil && presence.AsError(err).Code != presence.Unavailable {
 					t.Errorf("watch: %v", err)
 				}
-				pause()
+				select {
+				case <-ctx.Done():
+				case <-time.After(heartbeat):
+				}
 			}
 		}()
 	}
@@ -489,9 +517,49 @@ type person struct {
 	mu      sync.Mutex
 	settled bool
 	page    string
+	tried   int // calls that have ended
+	served  int // those that were answered
 }
 
-func (s *stack) load(t *testing.T, users ...string) (all []*person) {
+// people are the load.
+type people []*person
+
+// tried waits until a call of everybody's has ended, well or badly.
+func (all people) tried(t *testing.T) {
+	t.Helper()
+	all.more(t, 1, "made a call", func(p *person) int { return p.tried })
+}
+
+// served waits until everybody has been answered a call begun from now on.
+func (all people) served(t *testing.T) {
+	t.Helper()
+	// The first call to end may have begun before.
+	all.more(t, 2, "been answered", func(p *person) int { return p.served })
+}
+
+// more waits until a count of everybody's has grown by n.
+func (all people) more(t *testing.T, n int, what string, count func(*person) int) {
+	t.Helper()
+	read := func(p *person) int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return count(p)
+	}
+	want := map[*person]int{}
+	for _, p := range all {
+		want[p] = read(p) + n
+	}
+	eventually(t, patience, func() error {
+		for _, p := range all {
+			if read(p) < want[p] {
+				return fmt.Errorf("%s has not %s", p.name, what)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *stack) load(t *testing.T, users ...string) (all people) {
 	t.Helper()
 	for _, user := range users {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -530,7 +598,7 @@ func (p *person) live(ctx context.Context) {
 	defer close(p.done)
 	session, opened := 0, true
 	for n := 0; ctx.Err() == nil; n++ {
-		call, cancel := context.WithTimeout(ctx, 6*time.Second)
+		call, cancel := context.WithTimeout(ctx, 3*time.Second)
 		p.mu.Lock()
 		if !p.settled && n%3 == 0 {
 			p.page, opened = fmt.Sprintf("https://site.example/%s/%d", p.name, n), true
@@ -548,6 +616,12 @@ func (p *person) live(ctx context.Context) {
 			_, err = p.client.Heartbeat(call, fmt.Sprint(session), page)
 		}
 		cancel()
+		p.mu.Lock()
+		p.tried++
+		if err == nil {
+			p.served++
+		}
+		p.mu.Unlock()
 		wait := heartbeat - rand.N(heartbeat/10)
 		if err != nil {
 			wait = rand.N(heartbeat / 2)
@@ -563,7 +637,7 @@ func (p *person) live(ctx context.Context) {
 
 // converge ends the trouble: every other person goes, half of those saying so,
 // the others stay on one page; and then everybody has to know.
-func (s *stack) converge(t *testing.T, load []*person, views []*view) {
+func (s *stack) converge(t *testing.T, load people, views []*view) {
 	t.Helper()
 	for i, p := range load {
 		p.settle()
@@ -579,7 +653,7 @@ func (s *stack) converge(t *testing.T, load []*person, views []*view) {
 }
 
 // agree waits until Redis and the watchers say of everybody what is true.
-func (s *stack) agree(t *testing.T, load []*person, views []*view) {
+func (s *stack) agree(t *testing.T, load people, views []*view) {
 	t.Helper()
 	want := map[string]string{}
 	for _, p := range load {
