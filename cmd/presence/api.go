@@ -13,7 +13,7 @@ import (
 	"presence/internal/client"
 )
 
-// api says which API to call, and as whom.
+// api says which API to call, and as which caller.
 type api struct {
 	Endpoint string `default:"http://localhost:4000/graphql" placeholder:"URL" help:"GraphQL URL of the API (${default})."`
 	Outputs  string `placeholder:"FILE" help:"Take the endpoint from what cdk deploy --outputs-file wrote."`
@@ -38,7 +38,7 @@ func (a api) client(ctx context.Context, userID string) (*client.Client, error) 
 		// What the SDK would log of its search comes back as the error.
 		cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"), config.WithLogger(logging.Nop{}))
 		if err != nil {
-			return nil, &presence.Error{Code: presence.InvalidArgument, Message: "The AWS environment can not be used", Err: err}
+			return nil, &presence.Error{Code: presence.InvalidArgument, Message: "The AWS environment cannot be used", Err: err}
 		}
 		if region == "" {
 			region = cfg.Region

@@ -12,7 +12,7 @@ import (
 // end one without the other.
 type eventBridge struct {
 	Addr     string `default:"localhost:4010" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
-	Endpoint string `default:"http://localhost:4000/graphql" placeholder:"URL" help:"The API whose subscribers are told (${default})."`
+	Endpoint string `default:"http://localhost:4000/graphql" placeholder:"URL" help:"The API that the rules call (${default})."`
 	EventBus string `default:"presence" help:"The name of the bus."`
 	IAMKey   string `required:"" name:"iam-key" placeholder:"ID:SECRET" help:"The key pair serve has."`
 }

@@ -12,7 +12,7 @@ import (
 
 type online struct {
 	api        `embed:""`
-	User       string `arg:"" help:"Who. With --token, whose token it is."`
+	User       string `arg:"" help:"The user; with --token, the user of that token."`
 	URL        string `name:"url" help:"The page to be on; without it, online and no page shown."`
 	Title      string `help:"The title of that page."`
 	SilentExit bool   `help:"Leave without a word: others see it after the timeout."`

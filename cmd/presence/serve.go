@@ -14,7 +14,7 @@ import (
 )
 
 type serve struct {
-	Addr      string `default:"localhost:4000" placeholder:"HOST:PORT" help:"Where to listen (${default}); other machines can not reach a loopback address."`
+	Addr      string `default:"localhost:4000" placeholder:"HOST:PORT" help:"Where to listen (${default}); other machines cannot reach a loopback address."`
 	settings  `embed:""`
 	Sweep     bool     `default:"true" negatable:"" help:"Run the schedule that finds timeouts; on by default."`
 	Issuer    string   `placeholder:"URL" help:"Let in another issuer's tokens, such as a Cognito user pool's, in place of our own."`
@@ -60,7 +60,12 @@ func (s serve) Run(ctx context.Context) error {
 		} else {
 			fmt.Printf("Token        from %s\n", s.Issuer)
 		}
-		fmt.Printf("IAM          AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n", r.Keys.ID, r.Keys.Secret)
+		if s.IAMKey == "" {
+			fmt.Printf("IAM          AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n", r.Keys.ID, r.Keys.Secret)
+		} else {
+			// Who chose the secret knows it, and logs must not.
+			fmt.Printf("IAM          AWS_ACCESS_KEY_ID=%s and its secret, as given\n", r.Keys.ID)
+		}
 		fmt.Printf("EventBridge  %s\n", r.EventBridge)
 		fmt.Printf("Browser      %s/ and %[1]s/demo; metrics at %[1]s/metrics\n", r.Base)
 		if r.OwnRedis {

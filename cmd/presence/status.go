@@ -13,7 +13,7 @@ import (
 
 type status struct {
 	api   `embed:""`
-	Users []string `arg:"" name:"user" help:"Who to ask about, up to 100 users."`
+	Users []string `arg:"" name:"user" help:"Who to ask about."`
 	JSON  bool     `name:"json" help:"Print a JSON array, in the order asked."`
 }
 

@@ -13,7 +13,7 @@ import (
 
 type watch struct {
 	api   `embed:""`
-	Users []string `arg:"" name:"user" help:"Who to watch, up to 100 users."`
+	Users []string `arg:"" name:"user" help:"Who to watch."`
 	JSON  bool     `name:"json" help:"Print JSON, one object a line."`
 }
 

@@ -68,7 +68,7 @@ func New(opts Options) (*Authorizer, error) {
 }
 
 // Authorize returns the identity AppSync would pass to a resolver. Callers who
-// are nobody are an [presence.Error] of code Unauthorized; where that can not be
+// are nobody are an [presence.Error] of code Unauthorized; where that cannot be
 // told, because the issuer's keys are out of reach, of code Unavailable. Where
 // AppSync's own sentence for a refusal is known, it is the message. The
 // identity's SourceIP is left to the server, which knows the caller's address.

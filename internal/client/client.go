@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,14 +113,26 @@ func (c *Client) Disconnect(ctx context.Context, sessionID string, grace time.Du
 		map[string]any{"sessionId": orNull(sessionID), "graceMs": grace.Milliseconds()})
 }
 
-// Status returns the presence of up to 100 users, in the order asked.
+// maxAsked is how many users the API answers in one query.
+const maxAsked = 100
+
+// Status returns the presence of users, in the order asked. It sends a query for
+// every 100 of them.
 func (c *Client) Status(ctx context.Context, userIDs ...string) ([]presence.Presence, error) {
-	return call[[]presence.Presence](ctx, c,
-		"query Statuses($userIds: [ID!]!) { answer: statuses(userIds: $userIds) "+fields+" }",
-		map[string]any{"userIds": userIDs})
+	var all []presence.Presence
+	for some := range slices.Chunk(userIDs, maxAsked) {
+		ps, err := call[[]presence.Presence](ctx, c,
+			"query Statuses($userIds: [ID!]!) { answer: statuses(userIds: $userIds) "+fields+" }",
+			map[string]any{"userIds": some})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ps...)
+	}
+	return all, nil
 }
 
-// call runs a GraphQL document whose one field has the alias answer.
+// call runs a GraphQL document that has one field, with the alias answer.
 func call[T any](ctx context.Context, c *Client, document string, variables map[string]any) (T, error) {
 	var response struct {
 		Data   struct{ Answer T }
@@ -185,8 +198,8 @@ func statusError(url string, status int, cause error) error {
 	return &presence.Error{Code: code, Message: fmt.Sprintf("%s answered %d %s, which is no answer of a GraphQL endpoint", url, status, http.StatusText(status)), Err: cause}
 }
 
-// errorOf sorts AppSync's own error types into our codes; the handler's are
-// our codes already.
+// errorOf gives AppSync's own error types our codes. The handler's error types
+// are our codes already.
 func errorOf(e wire.Error) error {
 	code := presence.Internal
 	switch typ := e.ErrorType; {

@@ -45,9 +45,10 @@ const (
 	maxRetry = 15 * time.Second
 )
 
-// Subscribe subscribes to the users until ctx ends and then returns nil. It
-// returns an error if the first connection can not be made, or once the API
-// refuses: it connects again after any other end.
+// Subscribe subscribes to the users until ctx ends and then returns nil. One
+// subscription is for up to [presence.MaxTopics] users; all are on one connection.
+// Subscribe returns an error if the first connection cannot be made, or once the
+// API refuses. After any other end it connects again.
 func (c *Client) Subscribe(ctx context.Context, userIDs []string, s Subscriber) error {
 	made := false
 	for failures := 0; ; failures++ {

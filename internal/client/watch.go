@@ -11,9 +11,6 @@ import (
 	"presence"
 )
 
-// MaxWatched is how many users one query may ask for, and so how many [Client.Watch] takes.
-const MaxWatched = 100
-
 // Watcher is told about users, one call at a time.
 type Watcher struct {
 	// Changed is called with each user's presence as it is first known, and
@@ -23,13 +20,13 @@ type Watcher struct {
 	Interrupted func(err error, retry time.Duration)
 }
 
-// Watch keeps the truth about users until ctx ends and then returns nil. Where
-// a subscription may miss something, it asks: after every gap, and at leisure
-// once somebody's expiresAt has passed without a word. It returns an error as
-// [Client.Subscribe] does.
+// Watch tells w the truth about users until ctx ends, and then returns nil. A
+// subscription can miss changes, so Watch also queries: after every gap, and
+// within about a minute once somebody's expiresAt has passed without a message.
+// It returns an error as [Client.Subscribe] does.
 func (c *Client) Watch(ctx context.Context, userIDs []string, w Watcher) error {
-	if len(userIDs) == 0 || len(userIDs) > MaxWatched {
-		return presence.Errorf(presence.InvalidArgument, "Watch from 1 to %d users, not %d.", MaxWatched, len(userIDs))
+	if len(userIDs) == 0 {
+		return presence.Errorf(presence.InvalidArgument, "There is nobody to watch: name at least one user.")
 	}
 	k := knowledge{users: make(map[string]known), changed: w.Changed}
 	gap := make(chan struct{}, 1)

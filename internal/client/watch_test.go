@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -96,7 +98,7 @@ func TestWatchAsksAfterExpiry(t *testing.T) {
 	})
 }
 
-// A query that can not be answered is tried again; one that is refused ends
+// A query that cannot be answered is tried again; one that is refused ends
 // the watch.
 func TestWatchQueryFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -115,14 +117,72 @@ func TestWatchQueryFails(t *testing.T) {
 	})
 }
 
-func TestWatchRefusesTooMany(t *testing.T) {
+func TestWatchRefusesNobody(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, nil)
-	for _, users := range [][]string{nil, make([]string, 101)} {
-		if err := c.Watch(t.Context(), users, client.Watcher{}); code(err) != presence.InvalidArgument {
-			t.Errorf("%d users: got %v, want InvalidArgument", len(users), err)
-		}
+	if err := newClient(t, nil).Watch(t.Context(), nil, client.Watcher{}); code(err) != presence.InvalidArgument {
+		t.Errorf("got %v, want InvalidArgument", err)
 	}
+}
+
+// Many users take a few subscriptions on one connection, and a few queries.
+func TestWatchMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users := make([]string, 450)
+		for i := range users {
+			users[i] = fmt.Sprint("user-", i)
+		}
+		type request struct {
+			Query     string
+			Variables struct{ UserIDs []string }
+		}
+		var asked, subscribed [][]string
+		c := dialable(t, func(w http.ResponseWriter, r *http.Request) {
+			var got request
+			if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+				t.Error(err)
+			}
+			asked = append(asked, got.Variables.UserIDs)
+			var answer []presence.Presence
+			for _, user := range got.Variables.UserIDs {
+				answer = append(answer, online(user, 10, "/"))
+			}
+			if err := json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"answer": answer}}); err != nil {
+				t.Error(err)
+			}
+		}, func(p *peer) {
+			p.send(acknowledged)
+			var acks []string
+			for range 3 {
+				start := p.read()
+				var payload struct{ Data string }
+				var got request
+				if err := errors.Join(json.Unmarshal(start.Payload, &payload), json.Unmarshal([]byte(payload.Data), &got)); err != nil {
+					t.Error(err)
+				}
+				subscribed = append(subscribed, got.Variables.UserIDs)
+				acks = append(acks, fmt.Sprintf(`{"type":"start_ack","id":%q}`, start.ID))
+			}
+			for _, ack := range acks { // The pipe has no buffer: the client sends all starts first.
+				p.send(ack)
+			}
+			p.read() // until the client leaves
+		})
+		known := map[string]bool{}
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := c.Watch(ctx, users, client.Watcher{Changed: func(p presence.Presence) {
+			if known[p.UserID] = true; len(known) == len(users) {
+				cancel()
+			}
+		}}); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([][]string{users[:200], users[200:400], users[400:]}, subscribed); diff != "" {
+			t.Errorf("subscribed: -want +got:\n%s", diff)
+		}
+		if diff := cmp.Diff([][]string{users[:100], users[100:200], users[200:300], users[300:400], users[400:]}, asked); diff != "" {
+			t.Errorf("asked: -want +got:\n%s", diff)
+		}
+	})
 }
 
 // answering answers every query with the truth.

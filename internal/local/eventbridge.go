@@ -16,9 +16,9 @@ import (
 	"presence/internal/wire"
 )
 
-// EventBridgeOptions say whom EventBridge serves.
+// EventBridgeOptions configures EventBridge.
 type EventBridgeOptions struct {
-	// Bus is the name of the bus, Endpoint the API whose subscribers are told.
+	// Bus is the name of the bus. Endpoint is the API that the rules call.
 	Bus, Endpoint string
 	// Keys are what callers sign with, and EventBridge in its turn.
 	Keys KeyPair
@@ -43,12 +43,7 @@ func RunEventBridge(ctx context.Context, addr string, opts EventBridgeOptions, r
 	}
 	defer stop()
 	ready("http://" + l.Addr().String())
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-failed:
-		return err
-	}
+	return wait(ctx, failed)
 }
 
 // startEventBridge serves PutEvents, with the rules that are deployed.

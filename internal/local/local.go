@@ -12,15 +12,19 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
 
 	"presence"
 	"presence/internal/auth"
 	"presence/internal/config"
 	"presence/internal/local/appsync"
 	"presence/internal/local/idp"
+	"presence/internal/redisstore"
 	"presence/resolvers"
 	"presence/web"
 )
@@ -31,11 +35,11 @@ type Options struct {
 	config.Config
 	// Addr is where the API listens, host:port.
 	Addr string
-	// Issuer is whose tokens are let in. Empty means an issuer of our own.
+	// Issuer signs the tokens that are accepted. Empty means an issuer of our own.
 	Issuer string
 	// JWKSURL is where the keys of Issuer are. Empty means where Cognito has them.
 	JWKSURL string
-	// ClientIDs are the app clients whose tokens are let in. None means all.
+	// ClientIDs are the app clients that accepted tokens are for. None means all.
 	ClientIDs []string
 	// Keys are the key pair IAM callers sign with. Its zero value is one made up.
 	Keys KeyPair
@@ -77,71 +81,121 @@ type Running struct {
 }
 
 // Run runs the API until ctx ends, and then stops every part, those that call
-// before those that are called. It calls ready once everything listens. What
-// the options can not have is an [presence.InvalidArgument], what can not be
-// reached an [presence.Unavailable].
+// before those that are called. It calls ready once everything listens. Options
+// that cannot work are an [presence.InvalidArgument], what cannot be reached is
+// an [presence.Unavailable].
 func Run(ctx context.Context, opts Options, ready func(Running)) error {
-	if opts.Logger == nil {
-		opts.Logger = slog.Default()
-	}
-	listener, err := listen(ctx, opts.Addr)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	base := baseURL(opts.Addr, listener)
-	running := Running{
-		Base: base, Endpoint: base + appsync.Path, Realtime: "ws" + strings.TrimPrefix(base, "http") + appsync.RealtimePath,
-		Keys: opts.Keys.orNew(), OwnIssuer: opts.Issuer == "", OwnRedis: opts.RedisURL == "",
-	}
-	opts.Keys = running.Keys
-	calls := newClient()
-	defer calls.CloseIdleConnections()
-
+	p := newParts(opts)
+	defer p.stop()
 	// EventBridge calls AppSync, AppSync the function, and the function
 	// EventBridge. So the addresses come first.
-	var bus net.Listener
-	if opts.EventBridge == "" {
-		if bus, err = listen(ctx, "127.0.0.1:0"); err != nil {
+	for _, start := range []func(context.Context) error{
+		p.listen,
+		p.startStore, // with the embedded Redis, if no other is given
+		p.startFunction,
+		p.startEventBridge,
+		p.startSchedule,
+		p.startAppSync,
+	} {
+		if err := start(ctx); err != nil {
 			return err
 		}
-		defer bus.Close()
-		opts.EventBridge = "http://" + bus.Addr().String()
 	}
-	running.EventBridge = opts.EventBridge
-	recorder := newRecorder()
-	function, stopFunction, err := startFunction(ctx, opts, recorder)
-	if err != nil {
-		return err
-	}
-	defer stopFunction()
-	failed := make(chan error, 2)
-	if bus != nil {
-		stop, err := startEventBridge(bus, EventBridgeOptions{
-			Bus: opts.EventBus, Endpoint: running.Endpoint, Keys: opts.Keys, Logger: opts.Logger,
-		}, calls, failed)
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
-	if opts.Sweep {
-		defer startSchedule(function, opts.Logger)()
-	}
-	stop, certificate, err := startAppSync(listener, base, opts, function, calls, recorder, failed)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	running.Certificate = certificate
+	ready(p.running)
+	return wait(ctx, p.failed)
+}
 
-	ready(running)
+// wait returns nil when ctx ends, or why a server failed before.
+func wait(ctx context.Context, failed <-chan error) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-failed:
 		return err
 	}
+}
+
+// parts are the parts of a running API. Each start method uses what the ones
+// before it have set.
+type parts struct {
+	opts    Options
+	running Running
+	// api and bus are where AppSync and EventBridge listen. Without bus,
+	// EventBridge is in another process.
+	api, bus net.Listener
+	// calls is the client that one part calls another with.
+	calls    *http.Client
+	recorder *recorder
+	store    *redisstore.Store
+	function lambda.Handler
+	// failed gets the error of a server that ended by itself.
+	failed chan error
+	stops  []func()
+}
+
+func newParts(opts Options) *parts {
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	opts.Keys = opts.Keys.orNew()
+	p := &parts{
+		opts: opts, calls: newClient(), recorder: newRecorder(), failed: make(chan error, 2),
+		running: Running{Keys: opts.Keys, OwnIssuer: opts.Issuer == "", OwnRedis: opts.RedisURL == ""},
+	}
+	p.onStop(p.calls.CloseIdleConnections)
+	return p
+}
+
+// onStop has stop call f, before all that it was told until now.
+func (p *parts) onStop(f func()) { p.stops = append(p.stops, f) }
+
+// stop stops what was started, the last first.
+func (p *parts) stop() {
+	for _, f := range slices.Backward(p.stops) {
+		f()
+	}
+}
+
+// listen listens for AppSync, and for EventBridge if it is in this process.
+func (p *parts) listen(ctx context.Context) (err error) {
+	if p.api, err = listen(ctx, p.opts.Addr); err != nil {
+		return err
+	}
+	p.onStop(func() { _ = p.api.Close() }) // Its server has closed it, unless there was none.
+	base := baseURL(p.opts.Addr, p.api)
+	p.running.Base, p.running.Endpoint = base, base+appsync.Path
+	p.running.Realtime = "ws" + strings.TrimPrefix(base, "http") + appsync.RealtimePath
+	if p.opts.EventBridge == "" {
+		if p.bus, err = listen(ctx, "127.0.0.1:0"); err != nil {
+			return err
+		}
+		p.onStop(func() { _ = p.bus.Close() })
+		p.opts.EventBridge = "http://" + p.bus.Addr().String()
+	}
+	p.running.EventBridge = p.opts.EventBridge
+	return nil
+}
+
+// startEventBridge serves PutEvents, unless another process does.
+func (p *parts) startEventBridge(context.Context) error {
+	if p.bus == nil {
+		return nil
+	}
+	stop, err := startEventBridge(p.bus, EventBridgeOptions{
+		Bus: p.opts.EventBus, Endpoint: p.running.Endpoint, Keys: p.opts.Keys, Logger: p.opts.Logger,
+	}, p.calls, p.failed)
+	if err == nil {
+		p.onStop(stop)
+	}
+	return err
+}
+
+// startSchedule starts the sweep.
+func (p *parts) startSchedule(context.Context) error {
+	if p.opts.Sweep {
+		p.onStop(startSchedule(p.function, p.opts.Logger))
+	}
+	return nil
 }
 
 // listen listens at addr.
@@ -151,7 +205,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, presence.Errorf(presence.Unavailable, "The address %s is in use: stop what listens there, or choose another.", addr)
 	case err != nil:
-		return nil, &presence.Error{Code: presence.InvalidArgument, Message: "The address " + addr + " can not be listened at", Err: err}
+		return nil, &presence.Error{Code: presence.InvalidArgument, Message: "The address " + addr + " cannot be listened at", Err: err}
 	}
 	return l, nil
 }
@@ -202,48 +256,56 @@ func serve(l net.Listener, s *http.Server, drain func(context.Context) error, fa
 }
 
 // startAppSync serves the API and what belongs to it, plain and by TLS.
-func startAppSync(l net.Listener, base string, opts Options, function appsync.Invoker, calls *http.Client, recorder *recorder, failed chan<- error) (stop func(), certificate string, err error) {
+func (p *parts) startAppSync(context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/", web.Handler())
-	mux.Handle("GET /metrics", recorder.handler())
-	trusted := auth.Options{
-		Issuer: opts.Issuer, JWKSURL: opts.JWKSURL, ClientIDs: opts.ClientIDs,
-		Keys: auth.Keys{opts.Keys.ID: opts.Keys.Secret}, HTTPClient: calls,
-	}
-	if opts.Issuer == "" {
-		issuer, err := idp.New(idp.Options{URL: base, ClientID: clientID})
-		if err != nil {
-			return nil, "", err
-		}
-		mux.Handle(idp.TokenPath, issuer)
-		mux.Handle(idp.JWKSPath, issuer)
-		trusted.Issuer, trusted.ClientIDs = issuer.URL(), []string{issuer.ClientID()}
-	}
-	authorizer, err := auth.New(trusted)
+	mux.Handle("GET /metrics", p.recorder.handler())
+	authorizer, err := p.authorizer(mux)
 	if err != nil {
-		return nil, "", err
+		return err
 	}
-	api, err := appsync.New(appsync.Options{Schema: presence.Schema, Code: resolvers.JS, Invoker: function, Authorize: authorizer.Authorize, Logger: opts.Logger})
+	api, err := appsync.New(appsync.Options{
+		Schema: presence.Schema, Code: resolvers.JS, Invoker: p.function, Authorize: authorizer.Authorize, Logger: p.opts.Logger,
+	})
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	mux.Handle(appsync.Path, api)
 	mux.Handle(appsync.RealtimePath, api)
 
 	cert, pem, err := appsync.SelfSigned()
 	if err != nil {
-		return nil, "", err
+		return err
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	if certificate, err = writeCertificate(port, pem); err != nil {
-		return nil, "", err
+	_, port, _ := net.SplitHostPort(p.api.Addr().String())
+	certificate, err := writeCertificate(port, pem)
+	if err != nil {
+		return err
 	}
-	stopServer := serve(appsync.NewListener(l, cert), appsync.NewHTTPServer(mux), api.Close, failed, opts.Logger)
-	return func() {
-		stopServer()
-		// A file nobody misses: that it can not be removed is no failure.
-		_ = os.Remove(certificate)
-	}, certificate, nil
+	p.running.Certificate = certificate
+	// A file that nobody misses: that it cannot be removed is no failure.
+	p.onStop(func() { _ = os.Remove(certificate) })
+	p.onStop(serve(appsync.NewListener(p.api, cert), appsync.NewHTTPServer(mux), api.Close, p.failed, p.opts.Logger))
+	return nil
+}
+
+// authorizer returns what lets callers in. Where no other issuer is given, mux
+// gets one of our own.
+func (p *parts) authorizer(mux *http.ServeMux) (*auth.Authorizer, error) {
+	trusted := auth.Options{
+		Issuer: p.opts.Issuer, JWKSURL: p.opts.JWKSURL, ClientIDs: p.opts.ClientIDs,
+		Keys: auth.Keys{p.opts.Keys.ID: p.opts.Keys.Secret}, HTTPClient: p.calls,
+	}
+	if p.opts.Issuer == "" {
+		issuer, err := idp.New(idp.Options{URL: p.running.Base, ClientID: clientID})
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle(idp.TokenPath, issuer)
+		mux.Handle(idp.JWKSPath, issuer)
+		trusted.Issuer, trusted.ClientIDs = issuer.URL(), []string{issuer.ClientID()}
+	}
+	return auth.New(trusted)
 }
 
 // writeCertificate writes what clients have to trust to the same file each time,

@@ -114,7 +114,7 @@ func TestRefusals(t *testing.T) {
 		"no-address":       {func(o *local.Options) { o.Addr = "nonsense" }, presence.InvalidArgument, "nonsense"},
 		"another-machine":  {func(o *local.Options) { o.Addr = "192.0.2.1:0" }, presence.InvalidArgument, "192.0.2.1"},
 		"short-timeout":    {func(o *local.Options) { o.Timeout = o.Heartbeat }, presence.InvalidArgument, "at least twice"},
-		"no-redis-there":   {func(o *local.Options) { o.RedisURL = "redis://127.0.0.1:1" }, presence.Unavailable, "Redis can not be reached: "},
+		"no-redis-there":   {func(o *local.Options) { o.RedisURL = "redis://127.0.0.1:1" }, presence.Unavailable, "Redis cannot be reached: "},
 		"no-redis-url":     {func(o *local.Options) { o.RedisURL = "nonsense" }, presence.InvalidArgument, "Redis URL"},
 		"no-issuer-url":    {func(o *local.Options) { o.Issuer = "nonsense" }, presence.InvalidArgument, "nonsense"},
 		"no-cluster":       {func(o *local.Options) { o.RedisCluster = true }, presence.InvalidArgument, "embedded Redis"},

@@ -256,6 +256,38 @@ func TestFunctionSeesNoToken(t *testing.T) {
 	}
 }
 
+// Browsers with an identity pool's credentials sign as back ends do. They may
+// read, and nothing else.
+func TestIdentityPoolReadsOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, options{identityPool: true})
+	w.connect("bob", "", "https://example.com/")
+	for name, document := range map[string]string{
+		"status":   `{ status(userId: "bob") { userId url } }`,
+		"statuses": `{ statuses(userIds: ["bob"]) { userId url } }`,
+	} {
+		if answer := w.send(request{iam: true, document: document}); strings.Contains(answer, "errors") || !strings.Contains(answer, "https://example.com/") {
+			t.Errorf("%s: %s", name, answer)
+		}
+	}
+	for name, document := range map[string]string{
+		"connect":      `mutation { connect(url: "", title: "") { userId } }`,
+		"heartbeat":    `mutation { heartbeat(url: "", title: "") { userId } }`,
+		"query":        `{ heartbeat(url: "", title: "") { userId } }`,
+		"disconnect":   `mutation { disconnect { userId } }`,
+		"connected":    `mutation { connected(userId: "bob") ` + everything + ` }`,
+		"disconnected": `mutation { disconnected(userId: "bob") ` + everything + ` }`,
+		"alias":        `mutation { status: connected(userId: "bob") ` + everything + ` }`,
+	} {
+		if answer := w.send(request{iam: true, document: document}); !strings.Contains(answer, `"Unauthorized"`) || strings.Contains(answer, `"bob"`) {
+			t.Errorf("%s: %s", name, answer)
+		}
+	}
+	if w.state("bob").Note == 0 {
+		t.Error("bob's note is gone")
+	}
+}
+
 // The signature of one start is good for no other, nor for a call over HTTP.
 func TestSignedStartIsForItsSubscription(t *testing.T) {
 	t.Parallel()

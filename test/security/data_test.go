@@ -80,9 +80,9 @@ func TestOddNumbers(t *testing.T) {
 	w := newWorld(t, options{})
 	w.connect("alice", "tab", "https://example.com/")
 	for literal, refused := range map[string]bool{
-		"1.5": true, "1e400": true, "-1": true, "75001": true, "2147483648": true, "9007199254740993": true,
+		"1.5": true, "1e5": true, "1e400": true, "-1": true, "75001": true, "2147483648": true, "9007199254740993": true,
 		"18446744073709551616": true, "true": true, "[1]": true, "{}": true, `"nan"`: true, `"inf"`: true, `"0x10"`: true,
-		`"5"`: true, "1e3": false, "null": false, "0": false, "-0": false, "75000": false,
+		`"5"`: true, "null": false, "1e3": false, "1500.0": false, "0": false, "-0": false, "75000": false,
 	} {
 		// A session that is not there: what is left to go wrong is the number.
 		answer := w.send(request{
@@ -95,6 +95,33 @@ func TestOddNumbers(t *testing.T) {
 		if state := w.state("alice"); state.Status != presence.Online || state.AsOf <= 0 || state.ExpiresAt != state.LastSeen+75_000 {
 			t.Fatalf("after %s alice is %+v", literal, state)
 		}
+	}
+}
+
+// A title is cut or mangled by whatever made it. What is broken in it is
+// replaced, and the call is answered (trial B1).
+func TestB1BrokenText(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, options{})
+	for name, tt := range map[string]struct{ variables, document, want string }{
+		"half-a-pair":    {`{"t":"Cats \ud83d"}`, `connect(url: "https://example.com/", title: $t)`, "Cats \ufffd"},
+		"other-half":     {`{"t":"\udc31 cats"}`, `connect(url: "https://example.com/", title: $t)`, "\ufffd cats"},
+		"halves-swapped": {`{"t":"\udc31\ud83d"}`, `heartbeat(url: "https://example.com/", title: $t)`, "\ufffd\ufffd"},
+		"broken-utf8":    {"{\"t\":\"Cats \xf0\x9f\"}", `connect(url: "https://example.com/", title: $t)`, "Cats \ufffd\ufffd"},
+		"named-twice":    {`{"t":"first","t":"last"}`, `connect(url: "https://example.com/", title: $t)`, "last"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := w.send(request{token: w.token(name), document: `mutation($t: String!) { answer: ` + tt.document + ` { title } }`, variables: tt.variables})
+			var got struct {
+				Data struct{ Answer struct{ Title string } }
+			}
+			if err := json.Unmarshal([]byte(answer), &got); err != nil || got.Data.Answer.Title != tt.want {
+				t.Errorf("answered %s (%v), want %q", answer, err, tt.want)
+			}
+			if kept := w.state(name).Title; kept == nil || *kept != got.Data.Answer.Title {
+				t.Errorf("kept %v", kept)
+			}
+		})
 	}
 }
 

@@ -75,6 +75,9 @@ type options struct {
 	jwksURL   string
 	// answer, if not nil, answers in place of the handler.
 	answer []byte
+	// identityPool makes callers who sign browsers with an identity pool's
+	// credentials.
+	identityPool bool
 }
 
 const accessKeyID, secretAccessKey = "AKLOCAL", "canary-of-the-secret-access-key"
@@ -112,8 +115,18 @@ func newWorld(t *testing.T, o options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	authorize := authorizer.Authorize
+	if o.identityPool {
+		authorize = func(ctx context.Context, c wire.Credentials) (*wire.Identity, error) {
+			identity, err := authorizer.Authorize(ctx, c)
+			if err == nil && identity.UserARN != "" {
+				identity.CognitoIdentityPoolID, identity.CognitoIdentityID = "us-east-1:pool", "us-east-1:somebody"
+			}
+			return identity, err
+		}
+	}
 	api, err := appsync.New(appsync.Options{
-		Schema: presence.Schema, Code: resolvers.JS, Authorize: authorizer.Authorize, Logger: logger,
+		Schema: presence.Schema, Code: resolvers.JS, Authorize: authorize, Logger: logger,
 		Invoker: invoker(func(ctx context.Context, payload []byte) ([]byte, error) {
 			var call struct{ Field string }
 			if err := json.Unmarshal(payload, &call); err != nil {

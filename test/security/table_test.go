@@ -38,7 +38,7 @@ func TestTable(t *testing.T) {
 		}
 		tests := named.FindAllStringSubmatch(cells[3], -1)
 		if len(tests) == 0 || len(tests) != strings.Count(cells[3], "`")/2 {
-			t.Errorf("no test, or one that can not be read: %s", line)
+			t.Errorf("no test, or one that cannot be read: %s", line)
 		}
 		for _, test := range tests {
 			if source := sources(t, test[1]); !strings.Contains(source, "\nfunc "+test[2]+"(") || test[3] != "" && !strings.Contains(source, `"`+test[3]+`"`) {

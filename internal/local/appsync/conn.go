@@ -1,6 +1,7 @@
 package appsync
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,6 +41,16 @@ const (
 	// maxQueue is how many messages may wait for a client. One that is further
 	// behind is cut, and finds the present state when it comes back.
 	maxQueue = 1024
+	// maxRateBytes is how many bytes of messages a client may send in a second. A
+	// client that sends twice as many, or twice as many messages, is cut.
+	maxRateBytes = 4 << 20
+	// maxQueueBytes is how many bytes may wait for a client: enough for what 200
+	// subscriptions get of one change.
+	maxQueueBytes = 4 << 20
+	// maxID is how long the id of a subscription may be, in bytes.
+	maxID = 128
+	// maxEchoed is how large a message above the rate may be to be read for its id.
+	maxEchoed = 4 << 10
 )
 
 // message is one to the client. A message without a kind closes the socket.
@@ -53,6 +64,9 @@ type message struct {
 	reason string
 }
 
+// size is what a message costs while it waits, in bytes.
+func (m message) size() int { return 100 + len(m.id) + len(m.payload) }
+
 // conn is one socket. Its reader handles what arrives; its writer is the only
 // one to write. Both end when the socket does.
 type conn struct {
@@ -64,6 +78,10 @@ type conn struct {
 	path string
 	// host is the address of the client.
 	host string
+	// by is the caller whose quota the socket is of.
+	by string
+	// limit is what has arrived. It belongs to the reader.
+	limit rate
 	// starting holds a token for each start while its resolver runs.
 	starting chan struct{}
 
@@ -72,6 +90,10 @@ type conn struct {
 	// among them.
 	subs  map[string]*subscription
 	queue []message
+	// queued is how many bytes wait, those that are being sent among them.
+	queued int
+	// begun is set by the first connection_init or start.
+	begun bool
 	// ended is set once nothing more may be queued.
 	ended bool
 	// wake has a token when the queue has something new.
@@ -88,16 +110,28 @@ func (c *conn) send(m message) {
 func (c *conn) sendLocked(m message) {
 	switch {
 	case c.ended:
-	case len(c.queue) >= maxQueue:
+	case len(c.queue) >= maxQueue || c.queued > 0 && !c.server.reserve(c, m.size()):
 		c.ended = true
-		c.server.log.Warn("subscriber cut: it does not keep up", slog.Int("queued", len(c.queue)))
+		c.server.log.Warn("subscriber cut: it does not keep up", slog.Int("queued", len(c.queue)), slog.Int("bytes", c.queued))
 		c.queue = nil
 		c.cutLocked()
 	default:
+		if c.queued == 0 {
+			c.server.waiting.Add(int64(m.size()))
+		}
+		c.queued += m.size()
 		c.queue = append(c.queue, m)
 		c.ended = m.kind == ""
 	}
 	c.signal()
+}
+
+// sent takes a message off what waits.
+func (c *conn) sent(m message) {
+	c.mu.Lock()
+	c.queued -= m.size()
+	c.mu.Unlock()
+	c.server.waiting.Add(-int64(m.size()))
 }
 
 // deliver queues data for a subscription that has not been stopped.
@@ -157,12 +191,16 @@ func (c *conn) fail(kind, id string, e wire.Error) {
 func (c *conn) write() {
 	w := newWriter(c.ws)
 	defer w.stop()
+	defer c.forget()
 	for {
 		select {
 		case <-c.wake:
 		case <-w.keepAlive.C:
 			c.send(message{kind: wire.TypeKeepAlive})
 		case <-w.unacknowledged.C:
+			if c.hasBegun() {
+				continue
+			}
 			c.finish(websocket.StatusPolicyViolation, "connection_init did not arrive in time.")
 		case <-w.life.C:
 			c.finish(websocket.StatusNormalClosure, "The connection is 24 hours old.")
@@ -171,7 +209,7 @@ func (c *conn) write() {
 		queue, ended := c.queue, c.ended
 		c.queue = w.spare
 		c.mu.Unlock()
-		if !w.send(queue) || ended {
+		if !w.send(queue, c.sent) || ended {
 			return
 		}
 		w.reuse(queue)
@@ -199,7 +237,6 @@ func newWriter(ws *websocket.Conn) *writer {
 		keepAlive:      time.NewTicker(keepAlive),
 	}
 	w.tooSlow.Stop()
-	w.keepAlive.Stop()
 	return w
 }
 
@@ -211,8 +248,9 @@ func (w *writer) stop() {
 	_ = w.ws.CloseNow()
 }
 
-// send writes messages. It returns false if the socket has ended.
-func (w *writer) send(queue []message) bool {
+// send writes messages, and tells sent of each. It returns false if the socket
+// has ended.
+func (w *writer) send(queue []message, sent func(message)) bool {
 	for _, m := range queue {
 		if m.kind == "" {
 			_ = w.ws.Close(m.status, m.reason)
@@ -225,10 +263,7 @@ func (w *writer) send(queue []message) bool {
 		if err != nil {
 			return false
 		}
-		if m.kind == wire.TypeConnectionAck {
-			w.unacknowledged.Stop()
-			w.keepAlive.Reset(keepAlive)
-		}
+		sent(m)
 	}
 	return true
 }
@@ -258,53 +293,100 @@ func (m message) append(b []byte) []byte {
 	return append(b, '}')
 }
 
+// begin notes that the client has said what it wants.
+func (c *conn) begin() {
+	c.mu.Lock()
+	c.begun = true
+	c.mu.Unlock()
+}
+
+func (c *conn) hasBegun() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.begun
+}
+
+// forget takes what was not sent off the server's account.
+func (c *conn) forget() {
+	c.mu.Lock()
+	c.ended, c.queue = true, nil
+	c.server.waiting.Add(-int64(c.queued))
+	c.queued = 0
+	c.mu.Unlock()
+}
+
 // read handles what the client sends until the socket ends.
 func (c *conn) read() {
 	defer c.server.release(c)
 	defer c.finish(websocket.StatusNormalClosure, "") // Wakes the writer.
-	var acknowledged bool
-	var limit rate
 	for {
 		kind, data, err := c.ws.Read(context.Background())
 		if err != nil {
 			return
 		}
+		pace := c.limit.pace(time.Now(), len(data))
+		if pace == flood {
+			c.finish(websocket.StatusPolicyViolation, "Rate limit exceeded")
+			return
+		}
 		var f wire.Frame
-		if kind != websocket.MessageText || json.Unmarshal(data, &f) != nil {
+		readable := pace == normal || len(data) <= maxEchoed
+		switch {
+		case readable && (kind != websocket.MessageText || json.Unmarshal(data, &f) != nil):
 			c.fail(wire.TypeError, "", wire.Error{ErrorType: "BadRequestException", Message: "The message is not a JSON text frame."})
 			c.finish(websocket.StatusInvalidFramePayloadData, "The message is not JSON.")
 			c.drain()
 			return
-		}
-		switch {
-		case !limit.admits(time.Now()):
+		case len(f.ID) > maxID:
+			c.fail(wire.TypeError, "", wire.Error{ErrorType: "BadRequestException", Message: fmt.Sprintf("The id is longer than %d bytes.", maxID)})
+		case pace == tooFast:
 			c.fail(wire.TypeError, jsonID(f.ID), wire.Error{ErrorType: "LimitExceededError", Message: "Rate limit exceeded"})
-		case f.Type == wire.TypeConnectionInit:
-			if !c.init() {
-				c.drain()
-				return
-			}
-			acknowledged = true
-		case acknowledged:
-			c.handle(f)
-		default:
-			// AppSync ignores what comes before its connection_ack.
+		case !c.handle(f):
+			c.drain()
+			return
 		}
 	}
 }
 
-// rate counts the messages of a second.
-type rate struct {
-	second   time.Time
-	received int
+// pinged counts a ping and reports whether to answer it.
+func (c *conn) pinged(context.Context, []byte) bool {
+	switch c.limit.pace(time.Now(), 0) {
+	case normal:
+		return true
+	case flood:
+		c.finish(websocket.StatusPolicyViolation, "Rate limit exceeded")
+		c.cut()
+	}
+	return false
 }
 
-func (r *rate) admits(now time.Time) bool {
+// The paces at which a client may send.
+const (
+	normal = iota
+	// tooFast is answered with an error, and flood by cutting the socket.
+	tooFast
+	flood
+)
+
+// rate counts the messages of a second, pings among them.
+type rate struct {
+	second          time.Time
+	received, bytes int
+}
+
+func (r *rate) pace(now time.Time, bytes int) int {
 	if now.Sub(r.second) >= time.Second {
-		r.second, r.received = now, 0
+		*r = rate{second: now}
 	}
 	r.received++
-	return r.received <= maxRate
+	r.bytes += bytes
+	switch {
+	case r.received > 2*maxRate || r.bytes > 2*maxRateBytes:
+		return flood
+	case r.received > maxRate || r.bytes > maxRateBytes:
+		return tooFast
+	}
+	return normal
 }
 
 // init answers connection_init. It returns false if the handshake's credentials
@@ -314,19 +396,27 @@ func (c *conn) init() bool {
 		e := c.refused.Error
 		e.ErrorCode = c.refused.status
 		c.fail(wire.TypeConnectionError, "", e)
-		c.finish(websocket.StatusPolicyViolation, e.ErrorType)
+		c.finish(websocket.StatusPolicyViolation, cmp.Or(e.ErrorType, e.Message))
 		return false
 	}
+	c.begin()
 	c.send(message{kind: wire.TypeConnectionAck, payload: fmt.Appendf(nil, `{"connectionTimeoutMs":%d}`, connectionTimeout.Milliseconds())})
 	// Some clients only start counting at the first ka.
 	c.send(message{kind: wire.TypeKeepAlive})
 	return true
 }
 
-// handle answers a message of a client that has been acknowledged.
-func (c *conn) handle(f wire.Frame) {
+// handle answers a message. It returns false if the handshake's credentials were
+// refused. connection_init is optional, as in AppSync.
+func (c *conn) handle(f wire.Frame) bool {
 	switch f.Type {
+	case wire.TypeConnectionInit:
+		return c.init()
 	case wire.TypeStart:
+		if c.refused != nil {
+			return c.init()
+		}
+		c.begin()
 		if e := c.start(f.ID, f.Payload); e != nil {
 			c.fail(wire.TypeError, jsonID(f.ID), *e)
 		}
@@ -335,6 +425,7 @@ func (c *conn) handle(f wire.Frame) {
 	default:
 		c.fail(wire.TypeError, jsonID(f.ID), wire.Error{ErrorType: "UnsupportedOperation", Message: "unknown not supported through the realtime channel"})
 	}
+	return true
 }
 
 // jsonID is a client's id as JSON, or nothing if it has none.

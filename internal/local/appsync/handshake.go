@@ -1,6 +1,8 @@
 package appsync
 
 import (
+	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -23,7 +25,7 @@ import (
 func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 	protocols := subprotocols(r.Header)
 	header, refused := handshakeHeader(r, protocols)
-	if e := notAHandshake(r, protocols, header == nil && refused == nil); e != nil {
+	if e := notAHandshake(r, header == nil && refused == nil); e != nil {
 		if e.status == http.StatusUpgradeRequired {
 			w.Header().Set("Upgrade", "websocket")
 		}
@@ -39,19 +41,23 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 
 		starting: make(chan struct{}, parallelResolvers),
 	}
-	if refused == nil {
-		if _, err := s.authorize(r.Context(), wire.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")}); err != nil {
-			refused = s.refusal(err)
+	c.refused = cmp.Or(protocolError(protocols), refused)
+	if c.refused == nil {
+		identity, err := s.authorize(r.Context(), wire.Credentials{Method: http.MethodPost, Path: c.path + "/connect", Header: header, Body: []byte("{}")})
+		if err != nil {
+			c.refused = s.refusal(err)
 		}
+		c.by = callerKey(identity)
 	}
-	c.refused = refused
-	if !s.admit(c) {
-		refuse(w, &requestError{http.StatusTooManyRequests, wire.Error{ErrorType: "LimitExceededError", Message: fmt.Sprintf("There are %d connections already.", s.maxConnections)}})
+	if limit := s.admit(c); limit != "" {
+		refuse(w, &requestError{http.StatusTooManyRequests, wire.Error{ErrorType: "LimitExceededError", Message: limit}})
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	ws, err := websocket.Accept(throttledWriter{w}, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{wire.Protocol},
 		InsecureSkipVerify: true, // See above.
+		OnPingReceived:     c.pinged,
+		OnPongReceived:     func(ctx context.Context, payload []byte) { c.pinged(ctx, payload) },
 	})
 	if err != nil {
 		s.release(c)
@@ -64,37 +70,94 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 
 	// The reader is a goroutine of its own so that this one, with its stack and
 	// request, does not live as long as the socket.
+	switch {
+	case c.refused == nil:
+		c.send(message{kind: wire.TypeKeepAlive})
+	case c.refused.ErrorType == "":
+		// Told unasked: aws-appsync-community issue 195.
+		c.init()
+	}
 	s.running.Go(c.write)
 	s.running.Go(c.read)
 }
 
+// protocolError is what AppSync says to a socket that does not speak its
+// protocol. The socket opens nonetheless: aws-appsync-community issue 195,
+// graphql-client issue 591.
+func protocolError(protocols []string) *requestError {
+	switch {
+	case len(protocols) == 0:
+		return &requestError{http.StatusBadRequest, wire.Error{Message: "NoProtocolError"}}
+	case !slices.Contains(protocols, wire.Protocol):
+		return &requestError{http.StatusBadRequest, wire.Error{Message: "SubProtocolNotSupportedError"}}
+	}
+	return nil
+}
+
 // notAHandshake returns why a request cannot become a socket, or nil.
-func notAHandshake(r *http.Request, protocols []string, anonymous bool) *requestError {
+func notAHandshake(r *http.Request, anonymous bool) *requestError {
 	switch {
 	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
 		return &requestError{http.StatusUpgradeRequired, wire.Error{ErrorType: "BadRequestException", Message: "This is the WebSocket endpoint; GraphQL over HTTP is at " + Path + "."}}
-	case !slices.Contains(protocols, wire.Protocol):
-		return &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "The WebSocket subprotocol must be " + wire.Protocol + "."}}
 	case anonymous:
 		return &requestError{http.StatusUnauthorized, wire.Error{ErrorType: "UnauthorizedException", Message: "The handshake carries no authorization: put it into the query's header, the subprotocol header-… or the HTTP headers."}}
 	}
 	return nil
 }
 
-// admit takes a connection in, unless there are too many.
-func (s *Server) admit(c *conn) bool {
+// maxRefused is how many sockets may wait to be told that they are refused. They
+// have no caller, so they have a quota together.
+const maxRefused = 100
+
+// admit takes a connection in, unless there are too many: then it says so.
+func (s *Server) admit(c *conn) (limit string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.conns) >= s.maxConnections {
-		return false
+	most := s.maxCallerConnections
+	if c.refused != nil {
+		c.by, most = "refused", maxRefused
+	}
+	switch {
+	case s.closed:
+		return "The server is shutting down."
+	case len(s.conns) >= s.maxConnections:
+		return fmt.Sprintf("There are %d connections already.", s.maxConnections)
+	case s.sockets[c.by] >= most:
+		return fmt.Sprintf("There are %d connections of this caller already.", most)
 	}
 	s.conns[c] = struct{}{}
+	s.sockets[c.by]++
+	return ""
+}
+
+// maxWaiting is how many bytes may wait for all clients together. It is reached
+// by those that do not read.
+const maxWaiting = 48 << 20
+
+// reserve takes room for a message to a client that is behind. It returns false
+// if there is none.
+func (s *Server) reserve(c *conn, bytes int) bool {
+	if c.queued+bytes > maxQueueBytes || s.waiting.Load()+int64(bytes) > maxWaiting {
+		return false
+	}
+	s.waiting.Add(int64(bytes))
 	return true
+}
+
+// callerKey names a caller for quotas.
+func callerKey(i *wire.Identity) string {
+	if i == nil {
+		return "key"
+	}
+	return string(i.Mode()) + " " + cmp.Or(i.UserARN, i.Sub)
 }
 
 func (s *Server) release(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	if s.sockets[c.by]--; s.sockets[c.by] == 0 {
+		delete(s.sockets, c.by)
+	}
 	s.mu.Unlock()
 	for _, sub := range c.stopAll() {
 		s.hub.unsubscribe(sub)

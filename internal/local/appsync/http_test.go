@@ -143,7 +143,7 @@ func TestOtherRequests(t *testing.T) {
 		"wrong-method":        {http.MethodPut, "/graphql", nil, 405},
 		"wrong-path":          {http.MethodPost, "/", nil, 404},
 		"no-upgrade":          {http.MethodGet, "/graphql/realtime", nil, 426},
-		"no-subprotocol":      {http.MethodGet, "/graphql/realtime", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}, 400},
+		"no-subprotocol":      {http.MethodGet, "/graphql/realtime", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}, 401},
 		"socket-without-auth": {http.MethodGet, "/graphql/realtime", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Protocol": {"graphql-ws"}}, 401},
 	} {
 		t.Run(name, func(t *testing.T) {

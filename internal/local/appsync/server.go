@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -57,6 +58,9 @@ type Options struct {
 	// MaxConnections is how many sockets may be open. Zero means 20,000; AppSync
 	// publishes no limit.
 	MaxConnections int
+	// MaxCallerConnections is how many of them one caller may have. Zero means
+	// 1,000.
+	MaxCallerConnections int
 }
 
 // Server is a local AppSync. It is an [http.Handler] for [Path] and
@@ -70,14 +74,19 @@ type Server struct {
 	log       *slog.Logger
 	hub       *hub
 
-	invokeTimeout  time.Duration
-	maxConnections int
+	invokeTimeout        time.Duration
+	maxConnections       int
+	maxCallerConnections int
+	// waiting is how many bytes wait for clients that have not read them.
+	waiting atomic.Int64
 
 	// running counts requests, sockets' goroutines and calls of the Invoker.
 	running sync.WaitGroup
 	mu      sync.Mutex
 	closed  bool
 	conns   map[*conn]struct{}
+	// sockets is how many of them each caller has.
+	sockets map[string]int
 }
 
 // New returns a Server. A schema or code that AppSync would refuse is a
@@ -103,6 +112,9 @@ func New(o Options) (*Server, error) {
 		invokeTimeout:  cmp.Or(o.InvokeTimeout, 30*time.Second),
 		maxConnections: cmp.Or(o.MaxConnections, 20_000),
 		conns:          map[*conn]struct{}{},
+		sockets:        map[string]int{},
+
+		maxCallerConnections: cmp.Or(o.MaxCallerConnections, 1_000),
 	}, nil
 }
 

@@ -78,6 +78,9 @@ func dialPipe(t *testing.T, p *pipes, who string) *websocket.Conn {
 	if err != nil {
 		t.Fatalf("%v: %v", err, resp)
 	}
+	if _, text, err := ws.Read(t.Context()); err != nil || string(text) != `{"type":"ka"}` {
+		t.Fatalf("%s, %v, want ka unasked", text, err)
+	}
 	return ws
 }
 
@@ -116,7 +119,7 @@ func TestKeepAliveAndLife(t *testing.T) {
 	})
 }
 
-// A socket that never says connection_init is closed.
+// A socket that says neither connection_init nor start is closed.
 func TestInitTimeout(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, p *pipes) {

@@ -2,9 +2,13 @@ package appsync_test
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/coder/websocket"
 
 	"presence"
 	"presence/internal/local/appsync"
@@ -183,6 +187,138 @@ func TestB10VariableOfAnotherType(t *testing.T) {
 			t.Parallel()
 			if got := query(t, server, "bob", c.document, map[string]any{"u": "a"}); !strings.Contains(got, `"message":"Validation error of type VariableTypeMismatch: `+c.want+`"`) {
 				t.Errorf("got %s", got)
+			}
+		})
+	}
+}
+
+func TestB6Subprotocol(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, appsync.Options{})
+	for name, c := range map[string]struct {
+		subprotocols []string
+		want         string
+	}{
+		"none":        {nil, "NoProtocolError"},
+		"foreign":     {[]string{"graphql-transport-ws"}, "SubProtocolNotSupportedError"},
+		"header-only": {[]string{"header-e30"}, "SubProtocolNotSupportedError"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ws, _, err := websocket.Dial(t.Context(), server.URL+appsync.RealtimePath, &websocket.DialOptions{
+				Subprotocols: c.subprotocols, HTTPHeader: http.Header{"Authorization": {"bob"}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = ws.CloseNow() }()
+			got, err := read(t, ws) // Unasked.
+			if want := `{"type":"connection_error","payload":{"errors":[{"message":"` + c.want + `","errorCode":400}]}}`; err != nil || canonical(t, got) != canonical(t, want) {
+				t.Errorf("got %s, %v, want %s", got, err, want)
+			}
+			if _, err := read(t, ws); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+				t.Errorf("then %v", err)
+			}
+		})
+	}
+}
+
+// The socket outlives the time for connection_init, and gets its ka.
+func TestB7StartWithoutInit(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, p *pipes) {
+		ws := dialPipe(t, p, "bob") // Takes the ka that comes unasked.
+		defer func() { _ = ws.CloseNow() }()
+		begun := time.Now()
+		start(t, ws, "1", "bob", onStatus, map[string]any{"u": "alice"})
+		expect(t, ws, `"start_ack"`)
+		if _, text, err := ws.Read(t.Context()); err != nil || string(text) != `{"type":"ka"}` || time.Since(begun) != time.Minute {
+			t.Errorf("%s, %v, after %v", text, err, time.Since(begun))
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		ws, _, err := dial(t, newServer(t, appsync.Options{}), "header", "nobody")
+		if err != nil {
+			t.Fatal(err)
+		}
+		start(t, ws, "1", "bob", onStatus, map[string]any{"u": "alice"})
+		expect(t, ws, `"connection_error"`)
+	})
+}
+
+func TestB12LongIDs(t *testing.T) {
+	t.Parallel()
+	ws := open(t, newServer(t, appsync.Options{}), "bob")
+	for _, kind := range []string{"start", "stop", "nonsense", "connection_init"} {
+		send(t, ws, `{"id":"`+strings.Repeat("x", 129)+`","type":"`+kind+`"}`)
+		if got := expect(t, ws, "longer than 128 bytes"); strings.Contains(got, "xxx") {
+			t.Errorf("%s: echoed", kind)
+		}
+	}
+	id := strings.Repeat("x", 128)
+	start(t, ws, id, "bob", onStatus, map[string]any{"u": "alice"})
+	expect(t, ws, `"start_ack"`)
+}
+
+// Each way to send too much is cut, and what is sent before is not answered
+// without end.
+func TestB15FloodsAreCut(t *testing.T) {
+	t.Parallel()
+	frame := func(size int) func(context.Context, *websocket.Conn, net.Conn) error {
+		text := []byte(`{"type":"nonsense","pad":"` + strings.Repeat("x", size) + `"}`)
+		return func(ctx context.Context, ws *websocket.Conn, _ net.Conn) error {
+			return ws.Write(ctx, websocket.MessageText, text)
+		}
+	}
+	raw := func(frame string) func(context.Context, *websocket.Conn, net.Conn) error {
+		return func(_ context.Context, _ *websocket.Conn, wire net.Conn) error {
+			_, err := wire.Write([]byte(frame))
+			return err
+		}
+	}
+	for name, flood := range map[string]func(context.Context, *websocket.Conn, net.Conn) error{
+		"small-frames": frame(10),
+		"large-frames": frame(100_000),
+		// As they are on the wire: [websocket.Conn.Ping] would wait for the pong.
+		"pings": raw("\x89\x80\x00\x00\x00\x00"),
+		"pongs": raw("\x8a\x80\x00\x00\x00\x00"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var wire net.Conn
+			ws, _, err := websocket.Dial(t.Context(), newServer(t, appsync.Options{}).URL+appsync.RealtimePath, &websocket.DialOptions{
+				HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					var err error
+					wire, err = (&net.Dialer{}).DialContext(ctx, network, address)
+					return wire, err
+				}}},
+				HTTPHeader: http.Header{"Authorization": {"bob"}}, Subprotocols: []string{"graphql-ws"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = ws.CloseNow() }()
+			answers := make(chan int)
+			go func() {
+				n := 0
+				for ; ; n++ {
+					if _, _, err := ws.Read(t.Context()); err != nil {
+						break
+					}
+				}
+				answers <- n
+			}()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			sent := 0
+			for ; ctx.Err() == nil && flood(ctx, ws, wire) == nil; sent++ { // Ends when the server cuts.
+			}
+			if ctx.Err() != nil {
+				t.Errorf("%d were taken, and the socket is still there", sent)
+			}
+			if n := <-answers; n > 1010 {
+				t.Errorf("%d answers", n)
 			}
 		})
 	}

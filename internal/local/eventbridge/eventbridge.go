@@ -52,7 +52,7 @@ type Rule struct {
 	Target Target
 }
 
-// Target is what a rule runs. What it can not deliver it returns as an error;
+// Target is what a rule runs. What it cannot deliver it returns as an error;
 // unless that is a [Permanent], it is called again.
 type Target func(ctx context.Context, input []byte) error
 
@@ -193,14 +193,14 @@ func (s *Server) accept(e *entry) (id string) {
 	}
 	raw, err := json.Marshal(ev)
 	if err != nil {
-		s.opts.Logger.Error("event can not be encoded", "event", ev.ID, "error", err)
+		s.opts.Logger.Error("event cannot be encoded", "event", ev.ID, "error", err)
 		return ev.ID
 	}
 	b.mu.Lock()
 	matches, err := b.patterns.MatchesForEvent(raw)
 	b.mu.Unlock()
 	if err != nil {
-		s.opts.Logger.Error("event can not be matched", "event", ev.ID, "error", err)
+		s.opts.Logger.Error("event cannot be matched", "event", ev.ID, "error", err)
 	}
 	for _, match := range matches {
 		for _, delay := range s.faults.deliveries() {

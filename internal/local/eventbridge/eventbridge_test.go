@@ -150,15 +150,15 @@ func TestBuses(t *testing.T) {
 
 func TestPatterns(t *testing.T) {
 	t.Parallel()
-	const detail = `{"announced":false,"status":"offline","n":5,"deep":{"tags":["a","b"]}}`
+	const detail = `{"late":false,"status":"offline","n":5,"deep":{"tags":["a","b"]}}`
 	for name, tt := range map[string]struct {
 		pattern string
 		want    int
 	}{
 		"source":           {everything, 1},
-		"boolean":          {`{"detail":{"announced":[false]}}`, 1},
-		"boolean-other":    {`{"detail":{"announced":[true]}}`, 0},
-		"boolean-string":   {`{"detail":{"announced":["false"]}}`, 0},
+		"boolean":          {`{"detail":{"late":[false]}}`, 1},
+		"boolean-other":    {`{"detail":{"late":[true]}}`, 0},
+		"boolean-string":   {`{"detail":{"late":["false"]}}`, 0},
 		"any-of":           {`{"detail":{"status":["online","offline"]}}`, 1},
 		"all-of":           {`{"source":["test"],"detail":{"status":["online"]}}`, 0},
 		"prefix":           {`{"detail-type":[{"prefix":"ty"}]}`, 1},
@@ -494,7 +494,7 @@ func TestRequestsRefused(t *testing.T) {
 func FuzzPutEvents(f *testing.F) {
 	for _, seed := range []string{
 		``, `{}`, `[]`, `null`, `{"Entries":null}`, `{"Entries":[null]}`, `{"Entries":[{}]}`,
-		`{"Entries":[{"Source":"test","DetailType":"t","Detail":"{\"userId\":\"a\",\"announced\":false}"}]}`,
+		`{"Entries":[{"Source":"test","DetailType":"t","Detail":"{\"userId\":\"a\",\"late\":false}"}]}`,
 		`{"Entries":[{"Source":"test","DetailType":"t","Detail":"[]","Time":-1},{"Source":"aws.x","DetailType":"t","Detail":"{}"}]}`,
 		`{"Entries":[{"Source":"test","DetailType":"t","Detail":"{\"a\":1e999,\"\":[[{}]]}","Time":1e300,"Resources":[""]}]}`,
 		"{\"Entries\":[{\"Source\":\"test\",\"DetailType\":\"\xff\",\"Detail\":\"{\\\"userId\\\":\\\"\\\\ud800\\\"}\"}]}",

@@ -74,7 +74,7 @@ func TestEntryErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// The good entries around it are taken all the same.
+			// The good entries around it are still taken.
 			out, err := client.PutEvents(t.Context(), &sdk.PutEventsInput{Entries: []types.PutEventsRequestEntry{entry(nil), entry(tt.change), entry(nil)}})
 			if err != nil {
 				t.Fatal(err)

@@ -197,14 +197,20 @@ func (i *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, token)
 }
 
+// proxyHeaders are what proxies and tunnels add to what they pass on.
+var proxyHeaders = []string{
+	"Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Server",
+	"X-Original-Host", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Cf-Ray", "Fly-Client-Ip", "X-Envoy-External-Address",
+}
+
 // local tells whether r comes from this machine and was meant for it. The
 // address alone is not enough: a web page may have its own name resolve to
 // 127.0.0.1 and read the answer as its own (DNS rebinding); the Host header
 // then has that name. A proxy or tunnel on this machine makes all the world
 // local, but says so. And a page of another origin has no business here.
 func local(r *http.Request) bool {
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
-		if r.Header.Get(name) != "" {
+	for _, name := range proxyHeaders {
+		if len(r.Header.Values(name)) > 0 {
 			return false
 		}
 	}
