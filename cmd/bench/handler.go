@@ -28,7 +28,7 @@ import (
 // leaves out is what only some beats need: sessions, and a clock that steps
 // back. A read needs no script, only the five commands that say what is in an
 // answer. The heartbeat is also held against plain commands in a pipeline, which
-// can not do the job, to show what being correct costs; and the store against
+// cannot do the job, to show what being correct costs; and the store against
 // the limit by itself, to show what JSON costs.
 func measureHandler(ctx context.Context, b *bench) error {
 	w, err := newWorld(b, false, silent{})

@@ -41,6 +41,14 @@ func measureLambda(ctx context.Context, b *bench) error {
 	}
 	b.add(figure{"lambda/binary", ours.megabytes, "MB", noop.megabytes, atMost(13)})
 
+	if err := b.coldStarts(ctx, ours, noop, payload); err != nil {
+		return err
+	}
+	return b.warmCalls(ctx, ours, noop, payload)
+}
+
+// coldStarts measures starts of both functions in turns.
+func (b *bench) coldStarts(ctx context.Context, ours, noop *bootstrap, payload func() []byte) error {
 	var starts [2][]time.Duration
 	for range pick(b, 41, 5) {
 		for i, fn := range []*bootstrap{ours, noop} {
@@ -52,7 +60,11 @@ func measureLambda(ctx context.Context, b *bench) error {
 		}
 	}
 	b.add(figure{"lambda/init-and-first-call", median(starts[0], millis), "ms", median(starts[1], millis), atMost(15)})
+	return nil
+}
 
+// warmCalls measures calls of running instances in turns.
+func (b *bench) warmCalls(ctx context.Context, ours, noop *bootstrap, payload func() []byte) error {
 	arms := []struct {
 		name string
 		of   *bootstrap

@@ -3,7 +3,7 @@
 //
 // It starts the redis-servers it needs. Every figure that depends on the
 // machine is held against a limit measured in the same run, where both are rates
-// in turns with it, so ratios can be compared where times can not.
+// in turns with it, so ratios can be compared where times cannot.
 package main
 
 import (
@@ -42,8 +42,10 @@ var parts = []part{
 	{"lambda", "The Lambda binary under a Runtime API, one call at a time", measureLambda},
 	{"memory", "Redis memory of a user online", measureMemory},
 	{"sweep", "Sweeps", measureSweep},
+	{"road", "From connect to a watcher of the local server", measureRoad},
 	{"detection", "Timeouts, from the deadline to a subscriber of the local server", measureDetection},
 	{"fanout", "Fan-out of the local server, from one connect to all subscribers", measureFanout},
+	{"among", "One subscription of the local server among many others", measureAmong},
 	{"growth", "Heartbeats as users grow in number", measureGrowth},
 }
 

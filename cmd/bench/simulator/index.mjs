@@ -17,6 +17,7 @@ await simulator.init({
         asOf: AWSDateTime
         expiresAt: AWSDateTime
         heartbeatIntervalMs: Int
+        topics: [String!]
       }
       type Query { status(userId: ID!): Presence }
       type Mutation { connect(url: String!, title: String!): Presence }
@@ -34,7 +35,7 @@ await simulator.init({
     name: "function",
     invoke: ({ url, title }) => {
       const now = new Date().toISOString();
-      return { userId: "alice", status: "online", url, title, lastSeen: now, asOf: now, expiresAt: now, heartbeatIntervalMs: 30000 };
+      return { userId: "alice", status: "online", url, title, lastSeen: now, asOf: now, expiresAt: now, heartbeatIntervalMs: 30000, topics: ["user:alice"] };
     },
   }],
   resolvers: [{
