@@ -11,7 +11,7 @@ type Code string
 
 // The codes there are.
 const (
-	// InvalidArgument: the call can not succeed as it is; its message says why.
+	// InvalidArgument: the call cannot succeed as it is; its message says why.
 	InvalidArgument Code = "InvalidArgument"
 	// Unauthorized: this caller may not do this.
 	Unauthorized Code = "Unauthorized"

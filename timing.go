@@ -10,7 +10,7 @@ type Timing struct {
 	Retention time.Duration `env:"PRESENCE_RETENTION" default:"720h" help:"How long after that lastSeen is remembered."`
 }
 
-// Validate returns an [InvalidArgument] error where the contract can not hold.
+// Validate returns an [InvalidArgument] error where the contract cannot hold.
 // A timeout under two heartbeats takes people offline who never left: one beat
 // that is late, or lost and sent again, is enough.
 func (t Timing) Validate() error {

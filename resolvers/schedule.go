@@ -21,7 +21,7 @@ const (
 
 // sweep runs passes from deadline to deadline until the run's time is over.
 // EventBridge schedules no more often than once a minute; this is how timeouts
-// are found within a second all the same. Two sweeps at once do no harm.
+// are still found within a second. Two sweeps at once do no harm.
 func (h *Handler) sweep(ctx context.Context) error {
 	end := h.Now().Add(h.SweepFor)
 	if limit, ok := ctx.Deadline(); ok && limit.Add(-sweepMargin).Before(end) {

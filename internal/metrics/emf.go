@@ -111,7 +111,7 @@ func (e *EMF) writeLocked() {
 		for i, name := range s.metric.Dimensions {
 			line[name] = k.labels[i]
 		}
-		// Numbers and strings always encode; a log that can not be written to has
+		// Numbers and strings always encode; a log that cannot be written to has
 		// nobody to tell.
 		text, _ := json.Marshal(line)
 		_, _ = e.w.Write(append(text, '\n'))

@@ -44,7 +44,7 @@ async function open() {
   };
 }
 
-test('GraphiQL runs a query, a mutation and a subscription, as whom one likes', async () => {
+test('GraphiQL runs a query, a mutation and a subscription, as any user', async () => {
   const watcher = await open();
   await watcher.run();
   await watcher.answers('"statuses":[{"userId":"alice","status":"offline"');

@@ -297,7 +297,7 @@ export class Watcher {
     this.refresh();
   }
 
-  /** Asks about people of whom nothing is known although a subscription should long have been accepted. */
+  /** Asks about people of which nothing is known although a subscription should long have been accepted. */
   #wantUnknown() {
     for (const entry of this.#entries.values()) if (!entry.presence) this.#want(entry);
   }
