@@ -37,12 +37,12 @@ func TestCommands(t *testing.T) {
 		{"statuses", "", "statuses", `{"userIds":["USER","a","b","c","d"]}`, 1, "evalsha*2 hget*2 hmget*2 mget*2 time*2 zmscore*4"},
 		{"connect-second-session", "USER", "connect", tab, 1, "evalsha exists get hget*2 hset pexpire set time zadd*4 zremrangebyrank zremrangebyscore zscore"},
 		{"heartbeat-of-session", "USER", "heartbeat", tab, 1, "evalsha get hget pexpire*2 time zadd*2 zscore"},
-		{"disconnect-one-session", "USER", "disconnect", `{"sessionId":"tab"}`, 1, "evalsha exists get*2 hget hset pexpire pttl time zadd*2 zrem zrevrange zscore*2"},
-		{"disconnect-the-last", "USER", "disconnect", `{}`, 1, "del evalsha exists get hget hset*2 time zadd*2 zrem*2 zrevrange zscore*2"},
+		{"disconnect-one-session", "USER", "disconnect", `{"sessionId":"tab"}`, 1, "evalsha exists get*2 hdel hget hset pexpire pttl time zadd*2 zrem zrevrange zscore*2"},
+		{"disconnect-the-last", "USER", "disconnect", `{}`, 1, "del evalsha exists get hdel hget hset*2 time zadd*2 zrem*2 zrevrange zscore*2"},
 		{"disconnect-nobody", "USER", "disconnect", `{}`, 1, "evalsha exists hget time zscore*2"},
 		{"heartbeat-brings-back", "USER", "heartbeat", home, 2, "evalsha*2 exists get hget hset set time*2 zadd*2 zrem zscore*2"},
 		{"announce", "", "connected", `{"userId":"USER"}`, 2, "evalsha*2 get hdel hget*3 time zrem zscore*2"},
-		{"sweep-of-2-shards-idle", "", "", "", 2, "evalsha*2 hmget*2 hset*2 time*2 zcard*4 zrange*4 zrangebyscore*10"},
+		{"sweep-of-2-shards-idle", "", "", "", 2, "evalsha*2 hdel*2 hmget*2 hset*2 time*2 zcard*4 zrange*4 zrangebyscore*10"},
 	}
 	// The first time, scripts have yet to be loaded.
 	for _, user := range []string{"warmed-up", "counted"} {

@@ -15,17 +15,26 @@ const (
 	longestPause = time.Second
 	// shortestPause lets expiries gather while many users come and go.
 	shortestPause = 100 * time.Millisecond
-	// sweepMargin is what a run leaves of Lambda's time limit.
+	// sweepMargin is what a run leaves of Lambda's time limit, for its last pass.
 	sweepMargin = 5 * time.Second
+	// returnMargin is what a pass leaves of it, however slow Redis and EventBridge
+	// are. What was not published by then, the next run publishes.
+	returnMargin = time.Second
+	// longestBacklog is how long a run of one pass goes on while more is due, if
+	// nothing else limits it. The next run begins then.
+	longestBacklog = time.Minute
 )
 
 // sweep runs passes from deadline to deadline until the run's time is over.
 // EventBridge schedules no more often than once a minute; this is how timeouts
-// are still found within a second. Two sweeps at once do no harm.
+// are still found within a second. Two sweeps at once do no harm. A run that is
+// to make one pass makes another while more is due.
 func (h *Handler) sweep(ctx context.Context) error {
-	end := h.Now().Add(h.SweepFor)
-	if limit, ok := ctx.Deadline(); ok && limit.Add(-sweepMargin).Before(end) {
-		end = limit.Add(-sweepMargin)
+	end, backlogEnd := h.sweepEnds(ctx)
+	if limit, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, limit.Add(-returnMargin))
+		defer cancel()
 	}
 	for {
 		next, err := h.pass(ctx)
@@ -36,16 +45,39 @@ func (h *Handler) sweep(ctx context.Context) error {
 			h.Logger.ErrorContext(ctx, "sweep failed", "cause", err)
 			next = longestPause
 		}
+		last := backlogEnd
 		if next > 0 {
 			next = min(max(next, shortestPause), longestPause)
+			last = end
 		}
-		if (next > 0 || h.SweepFor > 0) && h.Now().Add(next).After(end) {
+		if h.Now().Add(next).After(last) {
 			return err
 		}
 		if sleepErr := h.Sleep(ctx, next); sleepErr != nil {
 			return err
 		}
 	}
+}
+
+// sweepEnds returns when a run's last pass may begin, and when it may begin if
+// more is due already.
+func (h *Handler) sweepEnds(ctx context.Context) (end, backlogEnd time.Time) {
+	start := h.Now()
+	end = start.Add(h.SweepFor)
+	backlogEnd = end
+	if h.SweepFor == 0 {
+		backlogEnd = start.Add(longestBacklog)
+	}
+	if limit, ok := ctx.Deadline(); ok {
+		limit = limit.Add(-sweepMargin)
+		if limit.Before(end) {
+			end = limit
+		}
+		if limit.Before(backlogEnd) {
+			backlogEnd = limit
+		}
+	}
+	return end, backlogEnd
 }
 
 // pass sweeps once and publishes what is due. It returns how long until

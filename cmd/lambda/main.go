@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -35,8 +36,11 @@ func main() {
 	lambda.Start(handler)
 }
 
-// newHandler connects to nothing yet: an instance starts no slower for a
-// dependency that its first call may not need.
+// checkTimeout is how long an instance's start waits for Redis to say how it is
+// set up. The first call then finds the connection there.
+const checkTimeout = time.Second
+
+// newHandler starts without Redis too: a call that needs it says so.
 func newHandler() (*resolvers.Handler, error) {
 	c, err := config.FromEnv()
 	if err != nil {
@@ -57,6 +61,11 @@ func newHandler() (*resolvers.Handler, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	if err := store.Check(ctx); err != nil {
+		slog.Warn("Redis is not set up as presence needs it", "cause", err)
 	}
 	client, err := eventbus.Client(os.Getenv)
 	if err != nil {

@@ -226,6 +226,20 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
+// Row C6 of the trials: the function goes on with a Redis that evicts, and its log
+// says what to set.
+func TestC6Warning(t *testing.T) {
+	t.Parallel()
+	f := start(t, "PRESENCE_REDIS_URL="+testenv.Redis(t, "--maxmemory-policy", "allkeys-lru").URL)
+	reply, err := f.Invoke(t.Context(), event(t, "connect"))
+	if want := `{"data":`; err != nil || !strings.HasPrefix(string(reply), want) {
+		t.Errorf("got %s, %v; want %s…", reply, err, want)
+	}
+	if log := f.log(); !strings.Contains(log, `"level":"WARN"`) || !strings.Contains(log, "set its maxmemory-policy to noeviction") {
+		t.Errorf("the log has no warning:\n%s", log)
+	}
+}
+
 // No token, header or claim reaches the function, its log or its events: the
 // resolver, run by Node.js here, sends the field, the arguments and the caller.
 // Should one arrive nonetheless, the function ignores it.

@@ -45,6 +45,10 @@ func (p *parts) startStore(ctx context.Context) error {
 		}
 	})
 	p.store = store
+	// A Redis set up wrongly may not answer a ping either.
+	if err := store.Check(ctx); err != nil {
+		return err
+	}
 	if err := store.Ping(ctx); err != nil {
 		return &presence.Error{Code: presence.Unavailable, Message: "Redis cannot be reached", Err: presence.AsError(err).Err}
 	}

@@ -22,9 +22,23 @@ import (
 	"presence/internal/config"
 	"presence/internal/local"
 	"presence/internal/metrics"
+	"presence/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The servers of the tests keep their certificate in a folder of the tests.
+func TestMain(m *testing.M) {
+	cache, err := os.MkdirTemp("", "presence-test-")
+	if err != nil {
+		panic(err)
+	}
+	if err := os.Setenv("XDG_CACHE_HOME", cache); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(cache) // The tests have ended, with that code.
+		os.Exit(code)
+	}))
+}
 
 // Everything is there soon, by TLS too, and gone without a trace when the
 // context ends, whoever is connected.
@@ -90,9 +104,6 @@ func TestRun(t *testing.T) {
 		t.Error("a counter that has not counted is not shown")
 	}
 	stop()
-	if _, err := os.Stat(running.Certificate); !os.IsNotExist(err) {
-		t.Errorf("the certificate is left: %v", err)
-	}
 	if _, err := net.Dial("tcp", strings.TrimPrefix(running.Base, "http://")); err == nil {
 		t.Error("something still listens")
 	}
@@ -199,6 +210,23 @@ func TestEmbeddedRedisExpires(t *testing.T) {
 	defer stranger.Close()
 	if err := stranger.Ping(t.Context()).Err(); err == nil {
 		t.Error("it lets in whoever comes")
+	}
+}
+
+// Row C6 of the trials: the server does not start on a Redis that would lose
+// people, and says what to set.
+func TestC6Refused(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ url, want string }{
+		{testenv.Redis(t, "--maxmemory-policy", "allkeys-lru").URL, "noeviction"},
+		{testenv.RedisCluster(t), "PRESENCE_REDIS_CLUSTER=true"},
+	} {
+		opts := options()
+		opts.RedisURL = test.url
+		err := local.Run(t.Context(), opts, func(local.Running) { t.Error("it started") })
+		if e := presence.AsError(err); err == nil || !strings.Contains(e.Message, test.want) {
+			t.Errorf("got %v, want an error that says %s", err, test.want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"crypto/tls"
 	"time"
 
@@ -28,9 +29,9 @@ func connect(opts Options, url string) (redis.UniversalClient, error) {
 		PipelinePoolSize:           -1, // pipelines take a connection of the others
 		MaxRetries:                 1,
 		DialerRetries:              1,
-		DialTimeout:                2 * time.Second,
-		ReadTimeout:                2 * time.Second,
-		WriteTimeout:               2 * time.Second,
+		DialTimeout:                cmp.Or(parsed.DialTimeout, 2*time.Second),
+		ReadTimeout:                cmp.Or(parsed.ReadTimeout, 2*time.Second),
+		WriteTimeout:               cmp.Or(parsed.WriteTimeout, 2*time.Second),
 		ContextTimeoutEnabled:      true,
 		DisableIdentity:            true,
 		TLSConfig:                  parsed.TLSConfig,

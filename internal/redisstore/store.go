@@ -346,6 +346,9 @@ func failed(op string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if redis.HasErrorPrefix(err, "OOM") {
+		err = fmt.Errorf("the memory of Redis is full, nobody can come online until there is room: %w", err)
+	}
 	err = fmt.Errorf("redisstore: %s: %w", op, err)
 	if errors.Is(err, errReply) {
 		return err

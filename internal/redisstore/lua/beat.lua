@@ -1,5 +1,5 @@
 -- Records the everyday heartbeat: a session that is online stays on its page.
--- Returns nil and writes nothing if the beat changes more than that; touch.lua
+-- Returns nil and records nothing if the beat changes more than that; touch.lua
 -- then records it.
 --
 -- Returns the asOf. If lastSeen is not the asOf, or another page is shown than
@@ -26,16 +26,21 @@ end
 
 local as_of = beat_as_of(shard_key, last_beat)
 local seen = beat_score(shard_key, as_of)
-if session ~= '' or call('EXISTS', sessions_key) == 1 then
+-- All of this is there already and takes no room. The first write is an expiry,
+-- so that a full Redis takes the rest too: see write_when_full.
+local kept = session ~= '' or call('EXISTS', sessions_key) == 1
+if kept then
+  call('PEXPIRE', sessions_key, 2 * timeout)
   if call('ZADD', sessions_key, 'XX', 'CH', seen, session) == 0 then
     return nil
   end
-  call('PEXPIRE', sessions_key, 2 * timeout)
 end
-call('ZADD', online_key, seen, user)
 if own then
   call('PEXPIRE', page_key, timeout + 2)
+elseif not kept then
+  write_when_full(shard_key)
 end
+call('ZADD', online_key, seen, user)
 if seen == as_of and (own or not page_key) then
   return as_of
 end

@@ -8,6 +8,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) -- ms
 -- time has stepped back.
 local MAX_AHEAD = 1000
 
+-- Lets the script write when Redis is full. A full Redis refuses a script's first
+-- write if that may take room. It lets all writes pass that follow a delete or an
+-- expiry, even of nothing. This is for scripts that take little room, or give some back.
+local function write_when_full(shard_key)
+  call('HDEL', shard_key, '')
+end
+
 -- Returns the asOf of a beat: greater than any asOf given out for the user (see
 -- state.lua). last_beat is the score of the user's last beat, or nil.
 local function beat_as_of(shard_key, last_beat)

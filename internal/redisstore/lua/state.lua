@@ -6,6 +6,11 @@
 -- Redis' time steps back, and for users who have been forgotten.
 local clock -- the shard's clock (ms), once it is loaded
 
+local function keep_clock(shard_key)
+  write_when_full(shard_key)
+  call('HSET', shard_key, 'clock', clock)
+end
+
 -- Loads the clock: the asOf of a read. A clock that is more than MAX_AHEAD
 -- behind now is set to now. No sweep has run lately then, or a failover has lost
 -- what Redis gave out last.
@@ -13,7 +18,7 @@ local function load_clock(shard_key)
   clock = tonumber(call('HGET', shard_key, 'clock') or 0)
   if clock < now - MAX_AHEAD then
     clock = now
-    call('HSET', shard_key, 'clock', clock)
+    keep_clock(shard_key)
   end
 end
 
@@ -25,7 +30,7 @@ local function next_as_of(shard_key, last_beat)
   if issued <= last_beat then
     issued = math.max(now, last_beat, clock) + 1
     clock = issued
-    call('HSET', shard_key, 'clock', clock)
+    keep_clock(shard_key)
   end
   return issued
 end

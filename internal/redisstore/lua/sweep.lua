@@ -35,6 +35,7 @@ local function resume()
     resumed = now
   end
   clock = math.max(now, tonumber(kept[1] or 0))
+  write_when_full(shard_key)
   call('HSET', shard_key, 'clock', clock, 'swept', now, 'resumed', resumed)
   return resumed
 end

@@ -41,8 +41,9 @@ local online = last_beat and last_beat + timeout > now
 local as_of = beat_as_of(shard_key, last_beat)
 local seen = beat_score(shard_key, as_of)
 
-beat_session(online and last_beat, seen)
+-- This is the first write. A full Redis refuses it, and so the whole script.
 call('ZADD', online_key, seen, user)
+beat_session(online and last_beat, seen)
 if not last_beat then
   call('ZREM', lastseen_key, user)
 end
