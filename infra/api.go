@@ -58,9 +58,6 @@ func newUsers(stack awscdk.Stack, c Context) users {
 	return users{*pool.UserPoolId(), []string{*client.UserPoolClientId()}}
 }
 
-// resolverCountLimit is how many fields one request may resolve.
-const resolverCountLimit = 20
-
 // newAPI adds the GraphQL API: the schema, and a resolver for every field of
 // Query, Mutation and Subscription. All resolvers run the same code, and all call
 // the function. The L1 constructs say exactly what is deployed; the L2 constructs
@@ -93,7 +90,7 @@ func newAPI(stack awscdk.Stack, c Context, schema string, users users, function 
 		// Each field of a request runs the function. Without a limit, a request of
 		// 15,000 tokens could run it thousands of times. Clients ask for one or two
 		// fields at a time.
-		ResolverCountLimit: jsii.Number(resolverCountLimit),
+		ResolverCountLimit: jsii.Number(wire.ResolverCountLimit),
 	})
 	suppress(api, "Requests are logged, but without their verbose content: it holds the token and the pages people are on.", "AwsSolutions-ASC3")
 	logs := newLogGroup(stack, "ApiLogs", c, jsii.String("/aws/appsync/apis/"+*api.AttrApiId()))

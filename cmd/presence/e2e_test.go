@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"presence"
@@ -67,7 +71,7 @@ func TestStory(t *testing.T) {
 }
 
 func story(t *testing.T, args ...string) {
-	api, _ := serveAPI(t, args...)
+	api := serveAPI(t, args...)
 	bob := watchers(t, api, "alice")
 	bob.next(presence.Offline, "")
 
@@ -137,7 +141,7 @@ func latestOffline(t *testing.T) func() time.Duration {
 // still has gone, and is back when it goes on.
 func TestOnlineCommand(t *testing.T) {
 	t.Parallel()
-	api, _ := serveAPI(t)
+	api := serveAPI(t)
 	bob := watchers(t, api, "alice")
 	bob.next(presence.Offline, "")
 	cmd := exec.Command("presence", "online", "alice", "--endpoint", api, "--url", "https://example.com/page", "--title", "A page")
@@ -169,7 +173,7 @@ func TestServerRestarts(t *testing.T) {
 	addr, store := freeAddr(t), testenv.Redis(t).URL
 	api := "http://" + addr + "/graphql"
 	server := exec.Command("presence", "serve", "--addr", addr, "--redis-url", store, "--heartbeat", heartbeat.String(), "--timeout", timeout.String())
-	server.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // Killed, it leaves its certificate.
+	server.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir())
 	lines, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +208,7 @@ func TestServerRestarts(t *testing.T) {
 // is no sweep, which could announce a change again.
 func TestTwoSessions(t *testing.T) {
 	t.Parallel()
-	api, _ := serveAPI(t, "--no-sweep")
+	api := serveAPI(t, "--no-sweep")
 	told := subscribe(t, api, "alice")
 	alice := as(t, api, "alice")
 	connect(t, alice, "desk", "/desk")
@@ -226,7 +230,7 @@ func TestTwoSessions(t *testing.T) {
 // Who is back within the grace was never gone.
 func TestGrace(t *testing.T) {
 	t.Parallel()
-	api, _ := serveAPI(t)
+	api := serveAPI(t)
 	told := subscribe(t, api, "alice")
 	alice := as(t, api, "alice")
 	connect(t, alice, "tab", "/one")
@@ -249,7 +253,7 @@ func TestGrace(t *testing.T) {
 // The truth does not hang on the sweep: it is computed when asked for.
 func TestStatusWithoutSweep(t *testing.T) {
 	t.Parallel()
-	api, _ := serveAPI(t, "--no-sweep")
+	api := serveAPI(t, "--no-sweep")
 	before := time.Now()
 	connect(t, as(t, api, "alice"), "tab", "/one")
 	after := time.Now()
@@ -282,7 +286,9 @@ func TestEventBridgeFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			api, bus := serveAPI(t)
+			addr, keys := freeAddr(t), "AKIDEXAMPLE:secret"
+			bus := startPrinting(t, exec.Command("presence", "eventbridge", "--faults", "--addr", "127.0.0.1:0", "--endpoint", "http://"+addr+"/graphql", "--iam-key", keys), "EventBridge")["EventBridge"]
+			api := serveAPI(t, "--addr", addr, "--iam-key", keys, "--event-bridge", bus)
 			fail(t, bus, tc.faults)
 			mended := time.AfterFunc(tc.lasts, func() { fail(t, bus, "{}") })
 			defer mended.Stop()
@@ -310,11 +316,17 @@ func TestEventBridgeFails(t *testing.T) {
 	}
 }
 
-// fail sets what EventBridge does wrong.
+// fail sets what an EventBridge of the key pair AKIDEXAMPLE:secret does wrong.
 func fail(t *testing.T, bus, faults string) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, bus+"/faults", strings.NewReader(faults))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
+	}
+	hash := sha256.Sum256([]byte(faults))
+	if err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "secret"}, r, hex.EncodeToString(hash[:]), "events", "us-east-1", time.Now()); err != nil {
+		t.Error(err)
+		return
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -327,13 +339,13 @@ func fail(t *testing.T, bus, faults string) {
 	}
 }
 
-// serveAPI runs a server for the test and returns its endpoint and its
-// EventBridge's. It must end cleanly with the test.
-func serveAPI(t *testing.T, args ...string) (endpoint, bus string) {
+// serveAPI runs a server for the test and returns its endpoint. It must end
+// cleanly with the test.
+func serveAPI(t *testing.T, args ...string) (endpoint string) {
 	t.Helper()
 	cmd := exec.Command("presence", append([]string{"serve", "--addr", "127.0.0.1:0", "--heartbeat", heartbeat.String(), "--timeout", timeout.String()}, args...)...)
-	printed := startPrinting(t, cmd, "Browser")
-	return printed["GraphQL"], printed["EventBridge"]
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir())
+	return startPrinting(t, cmd, "Browser")["GraphQL"]
 }
 
 // startPrinting starts a command and returns what it prints, as readUntil does.

@@ -15,6 +15,7 @@ type eventBridge struct {
 	Endpoint string `default:"http://localhost:4000/graphql" placeholder:"URL" help:"The API that the rules call (${default})."`
 	EventBus string `default:"presence" help:"The name of the bus."`
 	IAMKey   string `required:"" name:"iam-key" placeholder:"ID:SECRET" help:"The key pair serve has."`
+	Faults   bool   `help:"Let callers with that key pair set what goes wrong, by PUT at /faults. For tests."`
 }
 
 func (e eventBridge) Run(ctx context.Context) error {
@@ -23,6 +24,6 @@ func (e eventBridge) Run(ctx context.Context) error {
 		return err
 	}
 	return local.RunEventBridge(ctx, e.Addr, local.EventBridgeOptions{
-		Bus: e.EventBus, Endpoint: e.Endpoint, Keys: keys, Logger: slog.Default(),
+		Bus: e.EventBus, Endpoint: e.Endpoint, Keys: keys, Faults: e.Faults, Logger: slog.Default(),
 	}, func(url string) { fmt.Printf("EventBridge  %s\n", url) })
 }

@@ -85,6 +85,12 @@ func (a *Authorizer) Authorize(ctx context.Context, c wire.Credentials) (*wire.I
 	return a.user(ctx, header)
 }
 
+// CheckSignature checks what of a Signature Version 4 can be checked without the
+// request's body, so that bodies of callers with an unknown key are not read.
+func (a *Authorizer) CheckSignature(c wire.Credentials) error {
+	return a.opts.Keys.CheckHeader(c, service, a.opts.Now())
+}
+
 func (a *Authorizer) iam(c wire.Credentials) (*wire.Identity, error) {
 	key, err := a.opts.Keys.Verify(c, service, a.opts.Now())
 	if err != nil {

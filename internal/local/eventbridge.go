@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,6 +21,9 @@ type EventBridgeOptions struct {
 	Bus, Endpoint string
 	// Keys are what callers sign with, and EventBridge in its turn.
 	Keys KeyPair
+	// Faults lets callers with Keys set what goes wrong, by PUT at /faults. It is
+	// for tests.
+	Faults bool
 	// Logger takes what goes wrong. It is required.
 	Logger *slog.Logger
 }
@@ -69,14 +71,8 @@ func startEventBridge(l net.Listener, opts EventBridgeOptions, calls *http.Clien
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", bus)
-	// What is to go wrong, as the JSON of Faults: for tests, which know when.
-	mux.HandleFunc("PUT /faults", func(w http.ResponseWriter, r *http.Request) {
-		var f eventbridge.Faults
-		if err := json.NewDecoder(r.Body).Decode(&f); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		bus.SetFaults(f)
-	})
+	if opts.Faults {
+		mux.HandleFunc("PUT /faults", bus.ServeFaults)
+	}
 	return serve(l, appsync.NewHTTPServer(mux), bus.Close, failed, opts.Logger), nil
 }

@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -69,10 +67,10 @@ func (k KeyPair) orNew() KeyPair {
 type Running struct {
 	// Base is the server's URL without a path, Endpoint and Realtime the API's.
 	Base, Endpoint, Realtime string
-	// EventBridge is where PutEvents goes, and below it at /faults what makes it
-	// fail.
+	// EventBridge is where PutEvents goes.
 	EventBridge string
-	// Certificate is the file with what TLS clients have to trust.
+	// Certificate is the file with what TLS clients have to trust. It is the same
+	// until its last month.
 	Certificate string
 	// Keys are what IAM callers sign with.
 	Keys KeyPair
@@ -265,7 +263,7 @@ func (p *parts) startAppSync(context.Context) error {
 		return err
 	}
 	api, err := appsync.New(appsync.Options{
-		Schema: presence.Schema, Code: resolvers.JS, Invoker: p.function, Authorize: authorizer.Authorize, Logger: p.opts.Logger,
+		Schema: presence.Schema, Code: resolvers.JS, Invoker: p.function, Authorize: authorizer.Authorize, CheckSignature: authorizer.CheckSignature, Logger: p.opts.Logger,
 	})
 	if err != nil {
 		return err
@@ -273,18 +271,11 @@ func (p *parts) startAppSync(context.Context) error {
 	mux.Handle(appsync.Path, api)
 	mux.Handle(appsync.RealtimePath, api)
 
-	cert, pem, err := appsync.SelfSigned()
+	cert, path, err := certificate()
 	if err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(p.api.Addr().String())
-	certificate, err := writeCertificate(port, pem)
-	if err != nil {
-		return err
-	}
-	p.running.Certificate = certificate
-	// A file that nobody misses: that it cannot be removed is no failure.
-	p.onStop(func() { _ = os.Remove(certificate) })
+	p.running.Certificate = path
 	p.onStop(serve(appsync.NewListener(p.api, cert), appsync.NewHTTPServer(mux), api.Close, p.failed, p.opts.Logger))
 	return nil
 }
@@ -306,21 +297,6 @@ func (p *parts) authorizer(mux *http.ServeMux) (*auth.Authorizer, error) {
 		trusted.Issuer, trusted.ClientIDs = issuer.URL(), []string{issuer.ClientID()}
 	}
 	return auth.New(trusted)
-}
-
-// writeCertificate writes what clients have to trust to the same file each time,
-// so that they need to be told once, and a server that is killed leaves no more
-// than one behind.
-func writeCertificate(port string, pem []byte) (path string, err error) {
-	path = filepath.Join(os.TempDir(), "presence-"+port+".pem")
-	// Made anew: what is there may be a link that somebody else has put there.
-	_ = os.Remove(path)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the name is ours
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(pem)
-	return path, errors.Join(err, f.Close())
 }
 
 // clientID is the app client of our own issuer's tokens.

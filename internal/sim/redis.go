@@ -36,7 +36,11 @@ func newServer(w *world, main bool) (*server, error) {
 	return s, nil
 }
 
-func (s *server) url() string { return "redis://" + s.Addr() }
+// url says that clients wait however long this machine takes: by its clock, and
+// not the history's, they would give up on a command that still runs.
+func (s *server) url() string {
+	return "redis://" + s.Addr() + "?dial_timeout=1m&read_timeout=-1&write_timeout=-1"
+}
 
 func (s *server) advance(d time.Duration) {
 	s.SetTime(epoch.Add(s.w.now - s.back))

@@ -107,5 +107,10 @@ const (
 	TypeError           = "error"
 )
 
+// ResolverCountLimit is how many resolvers one request may run: on AWS by the
+// API's setting, on the laptop by the local AppSync's. Clients ask for one or two
+// fields at a time.
+const ResolverCountLimit = 20
+
 // Protocol is the WebSocket subprotocol of real-time connections.
 const Protocol = "graphql-ws"

@@ -10,9 +10,6 @@ import (
 	"presence/internal/wire"
 )
 
-// maxResponse is AppSync's limit on an answer, 5 MB.
-const maxResponse = 5 << 20
-
 // completer turns what a resolver returned into the answer a selection asks
 // for. It is for one field and one goroutine.
 type completer struct {
@@ -23,11 +20,16 @@ type completer struct {
 	unchecked bool
 	out       []byte
 	errors    []fieldError
-	// full is set once the answer is larger than it may be.
+	budget    *budget
+	// counted is how much of out has been taken off the budget, and weight how many
+	// times.
+	counted, weight int
+	// full is set once the budget is used up.
 	full bool
 }
 
 func (c *completer) fail(path []any, at *ast.Position, message string, r *resolverError) {
+	c.full = c.full || !c.budget.take(100+len(message))
 	c.errors = append(c.errors, fieldError{Path: slices.Clone(path), Locations: locations(at), Message: message, resolverError: r})
 }
 
@@ -50,7 +52,11 @@ func (c *completer) value(path []any, parent *ast.Definition, f graphql.Collecte
 // nullable is value without the last step: false also stands for null where
 // null is allowed.
 func (c *completer) nullable(path []any, parent *ast.Definition, f graphql.CollectedField, t *ast.Type, v any) bool {
-	if c.full = c.full || len(c.out) > maxResponse; c.full {
+	if grown := len(c.out) - c.counted; grown > 1<<10 {
+		c.counted = len(c.out)
+		c.full = c.full || !c.budget.take(grown*c.weight)
+	}
+	if c.full {
 		return false
 	}
 	if v == nil {

@@ -79,13 +79,12 @@ type conn struct {
 	// host is the address of the client.
 	host string
 	// by is the caller whose quota the socket is of.
-	by string
+	by     string
+	caller *quota
+	leave  func()
 	// limit is what has arrived. It belongs to the reader.
 	limit rate
-	// starting holds a token for each start while its resolver runs.
-	starting chan struct{}
-
-	mu sync.Mutex
+	mu    sync.Mutex
 	// subs are the subscriptions by the client's ids, those that are starting
 	// among them.
 	subs  map[string]*subscription
@@ -94,8 +93,9 @@ type conn struct {
 	queued int
 	// begun is set by the first connection_init or start.
 	begun bool
-	// ended is set once nothing more may be queued.
-	ended bool
+	// ended is set once nothing more may be queued, and wasCut once the socket is
+	// being closed.
+	ended, wasCut bool
 	// wake has a token when the queue has something new.
 	wake chan struct{}
 }
@@ -176,7 +176,8 @@ func (c *conn) cut() {
 }
 
 func (c *conn) cutLocked() {
-	if c.ws != nil {
+	if c.ws != nil && !c.wasCut {
+		c.wasCut = true
 		ws := c.ws
 		c.server.running.Go(func() { _ = ws.CloseNow() })
 	}
@@ -354,7 +355,6 @@ func (c *conn) pinged(context.Context, []byte) bool {
 	case normal:
 		return true
 	case flood:
-		c.finish(websocket.StatusPolicyViolation, "Rate limit exceeded")
 		c.cut()
 	}
 	return false

@@ -160,11 +160,22 @@ func validationError(doc *ast.QueryDocument, e *gqlerror.Error) fieldError {
 }
 
 func invalid(name, message string, at *ast.Position, path string) fieldError {
-	message = fmt.Sprintf("Validation error of type %s: %s", name, message)
+	message = fmt.Sprintf("Validation error of type %s: %s", name, short(message))
 	if path != "" {
-		message += fmt.Sprintf(" @ '%s'", path)
+		message += fmt.Sprintf(" @ '%s'", short(path))
 	}
 	return fieldError{Locations: locations(at), Message: message}
+}
+
+// maxSentence is how many bytes of what a client sent an error repeats: there may
+// be a hundred errors.
+const maxSentence = 500
+
+func short(text string) string {
+	if len(text) <= maxSentence {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxSentence], "") + "…"
 }
 
 // fieldsBefore returns the path of the field that an error is in: the last one

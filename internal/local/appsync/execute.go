@@ -3,11 +3,15 @@ package appsync
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"golang.org/x/sync/errgroup"
+
+	"presence/internal/wire"
 )
 
 // parallelResolvers is how many fields of one query run at once. AppSync
@@ -35,6 +39,10 @@ func (s *Server) execute(ctx context.Context, op *operation, by caller) response
 		root = s.schema.Mutation
 	}
 	fields := op.fields(op.def.SelectionSet, root)
+	if e := tooManyFields(fields); e != nil {
+		return response{Errors: []fieldError{*e}}
+	}
+	budget := newBudget(maxResponse)
 	var group errgroup.Group
 	group.SetLimit(parallelResolvers)
 	if op.def.Operation == ast.Mutation {
@@ -43,7 +51,7 @@ func (s *Server) execute(ctx context.Context, op *operation, by caller) response
 	answers := make([]completer, len(fields))
 	nulled := make([]bool, len(fields))
 	for i, f := range fields {
-		answers[i] = completer{operation: op, caller: by.identity}
+		answers[i] = completer{operation: op, caller: by.identity, budget: budget, weight: 1}
 		group.Go(func() error {
 			nulled[i] = !s.root(ctx, &answers[i], root, f, by)
 			return nil
@@ -65,12 +73,34 @@ func (s *Server) execute(ctx context.Context, op *operation, by caller) response
 		full = full || answers[i].full
 	}
 	if full || len(data) > maxResponse {
-		return response{Errors: []fieldError{{Message: "The response is larger than 5 MB."}}}
+		return response{Errors: []fieldError{budget.exceeded()}}
 	}
 	if !slices.Contains(nulled, true) {
 		out.Data = append(data, '}')
 	}
 	return out
+}
+
+// tooManyFields refuses what would run more resolvers than the deployed API
+// does, before any is run. The type is AppSync's: "Configuration limits".
+func tooManyFields(fields []graphql.CollectedField) *fieldError {
+	resolvers, introspections := 0, 0
+	for _, f := range fields {
+		switch {
+		case f.Name == "__typename":
+		case strings.HasPrefix(f.Name, "__"):
+			introspections++
+		default:
+			resolvers++
+		}
+	}
+	switch {
+	case resolvers > wire.ResolverCountLimit:
+		return &fieldError{Message: "Resolver invocation limit reached.", resolverError: &resolverError{ErrorType: "ResolverExecutionLimitReached"}}
+	case introspections > maxIntrospections:
+		return &fieldError{Message: fmt.Sprintf("The query selects __schema and __type %d times; at most %d are allowed.", introspections, maxIntrospections)}
+	}
+	return nil
 }
 
 // root resolves one root field into c, and tells subscribers if it is a
@@ -94,12 +124,19 @@ func (s *Server) root(ctx context.Context, c *completer, root *ast.Definition, f
 		c.errors = append(c.errors, *wrong)
 		return c.null(f)
 	case f.Name == "__schema" || f.Name == "__type":
+		defer turn(by.quota.work)()
+		c.weight = introspectionWeight
 		return c.value(path, root, f, f.Definition.Type, c.introspect(f.Name, args))
 	case !c.allowed(path, root, f):
 		return c.null(f)
+	case !c.budget.take(0):
+		c.full = true
+		return c.null(f)
 	}
 	call := s.newCall(c.operation, root, f, args, by)
+	done := turn(by.quota.calls)
 	v, err := s.resolve(ctx, call)
+	done()
 	for _, e := range call.Appended {
 		c.errors = append(c.errors, raised(path, f.Position, e))
 	}

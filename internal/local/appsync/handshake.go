@@ -38,8 +38,6 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 		host:   hostOf(r),
 		subs:   map[string]*subscription{},
 		wake:   make(chan struct{}, 1),
-
-		starting: make(chan struct{}, parallelResolvers),
 	}
 	c.refused = cmp.Or(protocolError(protocols), refused)
 	if c.refused == nil {
@@ -53,7 +51,7 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &requestError{http.StatusTooManyRequests, wire.Error{ErrorType: "LimitExceededError", Message: limit}})
 		return
 	}
-	ws, err := websocket.Accept(throttledWriter{w}, r, &websocket.AcceptOptions{
+	ws, err := websocket.Accept(throttledWriter{w, c.caller.pace}, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{wire.Protocol},
 		InsecureSkipVerify: true, // See above.
 		OnPingReceived:     c.pinged,
@@ -127,6 +125,7 @@ func (s *Server) admit(c *conn) (limit string) {
 	}
 	s.conns[c] = struct{}{}
 	s.sockets[c.by]++
+	c.caller, c.leave = s.quotas.join(c.by)
 	return ""
 }
 
@@ -159,6 +158,7 @@ func (s *Server) release(c *conn) {
 		delete(s.sockets, c.by)
 	}
 	s.mu.Unlock()
+	defer c.leave()
 	for _, sub := range c.stopAll() {
 		s.hub.unsubscribe(sub)
 	}

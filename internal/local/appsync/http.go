@@ -1,11 +1,11 @@
 package appsync
 
 import (
-	"errors"
-	"io"
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -43,27 +43,34 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (response, *requ
 		w.Header().Set("Allow", "GET, POST, OPTIONS")
 		return response{}, &requestError{http.StatusMethodNotAllowed, wire.Error{ErrorType: "BadRequestException", Message: "The method must be POST or GET."}}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return response{}, &requestError{http.StatusRequestEntityTooLarge, wire.Error{ErrorType: "RequestEntityTooLargeException", Message: "The request body is larger than 1 MB."}}
-	case err != nil:
-		return response{}, malformed("The request body could not be read.", nil)
-	}
 	header := r.Header.Clone()
 	header.Set("Host", r.Host)
-	identity, err := s.authorize(r.Context(), wire.Credentials{
-		Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: header, Body: body,
-	})
+	if len(r.TransferEncoding) > 0 { // Which net/http takes out.
+		header["Transfer-Encoding"] = r.TransferEncoding
+	}
+	credentials := wire.Credentials{Method: r.Method, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: header}
+	identity, key, err := s.preauthorize(r.Context(), credentials)
 	if err != nil {
+		leaveBody(w, r)
 		return response{}, s.refusal(err)
 	}
-	req, refused := readRequest(r, body)
+	q, leave := s.quotas.enter(key)
+	if q == nil {
+		leaveBody(w, r)
+		return response{}, tooManyRequests()
+	}
+	defer leave()
+	body, refused := s.readBody(r.Context(), w, r, q)
 	if refused != nil {
 		return response{}, refused
 	}
-	op, invalid, refused := prepare(s.schema, s.rules, req)
+	if signed(header) {
+		credentials.Body = body
+		if identity, err = s.authorize(r.Context(), credentials); err != nil {
+			return response{}, s.refusal(err)
+		}
+	}
+	op, invalid, refused := s.prepareFor(q, r, body)
 	switch {
 	case refused != nil:
 		return response{}, refused
@@ -74,7 +81,35 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (response, *requ
 		// at RealtimePath.
 		return response{}, &requestError{http.StatusBadRequest, wire.Error{ErrorType: "BadRequestException", Message: "Subscriptions over MQTT is not supported."}}
 	}
-	return s.execute(r.Context(), op, newCaller(hostOf(r), identity, header)), nil
+	return s.execute(r.Context(), op, newCaller(hostOf(r), identity, header, q)), nil
+}
+
+// signed reports whether a request has a signature, which is over its body.
+func signed(header http.Header) bool {
+	return strings.HasPrefix(strings.TrimSpace(header.Get("Authorization")), "AWS4-HMAC-SHA256")
+}
+
+// preauthorize authorizes a caller as far as that needs no body, and names the
+// caller whose quota the body is of. Tokens need none.
+func (s *Server) preauthorize(ctx context.Context, c wire.Credentials) (identity *wire.Identity, key string, err error) {
+	if signed(c.Header) {
+		if s.checkSignature != nil {
+			err = s.checkSignature(c)
+		}
+		return nil, string(wire.ModeIAM), err
+	}
+	identity, err = s.authorize(ctx, c)
+	return identity, callerKey(identity), err
+}
+
+// prepareFor reads and prepares a request in its caller's turn.
+func (s *Server) prepareFor(q *quota, r *http.Request, body []byte) (*operation, []fieldError, *requestError) {
+	defer turn(q.work)()
+	req, refused := readRequest(r, body)
+	if refused != nil {
+		return nil, nil, refused
+	}
+	return prepare(s.schema, s.rules, req)
 }
 
 // readRequest reads the body of a POST or the query of a GET.

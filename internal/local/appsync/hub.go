@@ -2,6 +2,7 @@ package appsync
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -13,9 +14,17 @@ import (
 )
 
 // maxOperations is how many bytes of different subscription operations there
-// may be at a time: more than a hundred thousand of the usual length. The limit
+// may be at a time: more than twenty thousand of the usual length. The limit
 // is ours, and keeps the longest from filling the memory.
-const maxOperations = 32 << 20
+const maxOperations = 8 << 20
+
+const (
+	// maxCallerOperations is how many of these bytes one caller may have.
+	maxCallerOperations = 512 << 10
+	// maxCallerSubscriptions is how many subscriptions one caller may have on all
+	// connections.
+	maxCallerSubscriptions = 10_000
+)
 
 // hub knows who is subscribed to what. A mutation costs by its receivers and
 // not by how many others are subscribed.
@@ -30,7 +39,12 @@ type hub struct {
 	// may.
 	operations  map[string]*subscribed
 	size, limit int
+	// callers is what each caller has of them.
+	callers map[string]*share
 }
+
+// share is what one caller has in a hub.
+type share struct{ subscriptions, bytes int }
 
 // audience is the subscribers of one subscription field.
 type audience struct {
@@ -61,7 +75,9 @@ type topic struct {
 // subscribed is one selection that subscribers have asked for. What is rendered
 // from it is the same for all of them.
 type subscribed struct {
-	key   string
+	key string
+	// by is the caller whose share it is of: the first.
+	by    string
 	op    *operation
 	field graphql.CollectedField
 	// users is how many subscriptions there are.
@@ -91,6 +107,7 @@ func newHub(schema *ast.Schema) *hub {
 		audiences:  map[string]*audience{},
 		operations: map[string]*subscribed{},
 		limit:      maxOperations,
+		callers:    map[string]*share{},
 	}
 	if schema.Subscription != nil {
 		for _, field := range schema.Subscription.Fields {
@@ -169,20 +186,31 @@ func (s selector) values(event map[string]any) []string {
 
 // subscribe adds a subscription and acknowledges it, so that no mutation falls
 // in between: none that comes after start_ack is missed, and no data comes
-// before. It returns false if there are too many different operations.
-func (h *hub) subscribe(sub *subscription) bool {
+// before. It returns what there is too much of, or nothing.
+func (h *hub) subscribe(sub *subscription) (limit string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	own := h.callers[sub.conn.by]
+	if own == nil {
+		own = &share{}
+	}
 	if shared, ok := h.operations[sub.operation.key]; ok {
 		sub.operation = shared
-	} else if h.size+len(sub.operation.key) > h.limit {
-		return false
+	} else if size := len(sub.operation.key); h.size+size > h.limit || own.bytes+size > maxCallerOperations {
+		return "There are too many different subscriptions."
+	}
+	if own.subscriptions >= maxCallerSubscriptions {
+		return fmt.Sprintf("Max number of %d subscriptions of a caller reached", maxCallerSubscriptions)
 	}
 	if !sub.conn.acknowledge(sub) {
-		return true // Stopped in the meantime.
+		return "" // Stopped in the meantime.
 	}
+	h.callers[sub.conn.by] = own
+	own.subscriptions++
 	o := sub.operation
 	if o.users++; o.users == 1 {
+		o.by = sub.conn.by
+		own.bytes += len(o.key)
 		h.size += len(o.key)
 		h.operations[o.key] = o
 	}
@@ -193,7 +221,7 @@ func (h *hub) subscribe(sub *subscription) bool {
 	}
 	a.add(sub)
 	sub.added = true
-	return true
+	return ""
 }
 
 func (a *audience) add(sub *subscription) {
@@ -222,9 +250,16 @@ func (h *hub) unsubscribe(sub *subscription) {
 	}
 	sub.added = false
 	o := sub.operation
+	h.callers[sub.conn.by].subscriptions--
 	if o.users--; o.users == 0 {
 		h.size -= len(o.key)
+		h.callers[o.by].bytes -= len(o.key)
 		delete(h.operations, o.key)
+	}
+	for _, by := range []string{sub.conn.by, o.by} {
+		if own := h.callers[by]; own != nil && *own == (share{}) {
+			delete(h.callers, by)
+		}
 	}
 	h.audiences[o.field.Name].remove(sub)
 }
@@ -302,7 +337,7 @@ func (a *audience) receivers(event map[string]any, found map[*subscribed][]*subs
 // render makes the payload of a data message. Fields the mutation left out are
 // null, or an error where null is not allowed.
 func (o *subscribed) render(event map[string]any) []byte {
-	c := completer{operation: o.op, unchecked: true}
+	c := completer{operation: o.op, unchecked: true, budget: newBudget(maxPayload), weight: 1}
 	c.out = append(c.out, `{"data":{`...)
 	c.out = append(c.out, encode(o.field.Alias)...)
 	c.out = append(c.out, ':')
@@ -311,6 +346,9 @@ func (o *subscribed) render(event map[string]any) []byte {
 		c.out = append(c.out[:start], "null"...)
 	}
 	c.out = append(c.out, '}')
+	if c.full || len(c.out) > maxPayload {
+		return fmt.Appendf(nil, `{"data":{%s:null},"errors":[{"message":"The subscription's payload is larger than 240 KB."}]}`, encode(o.field.Alias))
+	}
 	if len(c.errors) > 0 {
 		c.out = append(c.out, `,"errors":`...)
 		c.out = append(c.out, encode(c.errors)...)

@@ -35,11 +35,11 @@ func SelfSigned() (tls.Certificate, []byte, error) {
 		Subject:      pkix.Name{CommonName: "localhost", Organization: []string{"presence local server"}},
 		NotBefore:    now.Add(-time.Hour),
 		NotAfter:     now.AddDate(1, 0, 0),
-		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		// It is its own authority, which is how Node and browsers trust one.
+		// It is no authority: who trusts it trusts it for these names alone, even
+		// when its key is stolen.
 		BasicConstraintsValid: true,
-		IsCA:                  true,
 		DNSNames:              []string{"localhost"},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}

@@ -420,15 +420,15 @@ func TestCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("x-amz-date", "D")
-	do(t, server, "sig", req)
-	check(wire.Credentials{Method: "POST", Path: "/graphql", RawQuery: "a=%2F", Body: []byte(body), Header: http.Header{"Host": {host}, "Authorization": {"sig"}, "X-Amz-Date": {"D"}}})
+	do(t, server, "AWS4-HMAC-SHA256 sig", req)
+	check(wire.Credentials{Method: "POST", Path: "/graphql", RawQuery: "a=%2F", Body: []byte(body), Header: http.Header{"Host": {host}, "Authorization": {"AWS4-HMAC-SHA256 sig"}, "X-Amz-Date": {"D"}}})
 
-	signed := `{"host":"h","authorization":"sig","x-Amz-DATE":"D"}`
+	signed := `{"host":"h","authorization":"AWS4-HMAC-SHA256 sig","x-Amz-DATE":"D"}`
 	ws, _, err := dial(t, server, "raw", "header-"+base64.RawURLEncoding.EncodeToString([]byte(signed)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	header := http.Header{"Host": {"h"}, "Authorization": {"sig"}, "X-Amz-Date": {"D"}}
+	header := http.Header{"Host": {"h"}, "Authorization": {"AWS4-HMAC-SHA256 sig"}, "X-Amz-Date": {"D"}}
 	check(wire.Credentials{Method: "POST", Path: "/graphql/connect", Body: []byte(`{}`), Header: header})
 
 	send(t, ws, `{"type":"connection_init"}`)

@@ -22,11 +22,12 @@ type caller struct {
 	// json is the identity, and request what ctx.request is, both as JSON.
 	json    []byte
 	request func() []byte
+	quota   *quota
 }
 
 // newCaller makes of a request's address and header what resolvers see. Cookies
 // are left out, as AppSync does.
-func newCaller(host string, identity *wire.Identity, header http.Header) caller {
+func newCaller(host string, identity *wire.Identity, header http.Header, q *quota) caller {
 	if identity != nil && identity.SourceIP == nil {
 		withIP := *identity
 		withIP.SourceIP = []string{host}
@@ -42,7 +43,7 @@ func newCaller(host string, identity *wire.Identity, header http.Header) caller 
 		forwarded := append(header.Values("X-Forwarded-For"), host)
 		headers["x-forwarded-for"] = strings.Join(forwarded, ", ")
 		return encode(wire.Request{Headers: headers})
-	})}
+	}), q}
 }
 
 // newCall makes the context of a field's resolver.

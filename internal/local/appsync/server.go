@@ -50,6 +50,9 @@ type Options struct {
 	// Unauthorized is a 401, Unavailable a 503. It must be safe for concurrent
 	// use.
 	Authorize func(context.Context, wire.Credentials) (*wire.Identity, error)
+	// CheckSignature says whether a signed request is worth reading: it sees the
+	// credentials without a body. Nil means all are.
+	CheckSignature func(wire.Credentials) error
 	// Logger takes what clients are not told. Nil means slog.Default.
 	Logger *slog.Logger
 	// InvokeTimeout is how long one call of the Invoker may take. Zero means
@@ -73,6 +76,11 @@ type Server struct {
 	authorize func(context.Context, wire.Credentials) (*wire.Identity, error)
 	log       *slog.Logger
 	hub       *hub
+
+	checkSignature func(wire.Credentials) error
+	quotas         quotas
+	// bodies holds a token for each large body that is read.
+	bodies chan struct{}
 
 	invokeTimeout        time.Duration
 	maxConnections       int
@@ -113,6 +121,9 @@ func New(o Options) (*Server, error) {
 		maxConnections: cmp.Or(o.MaxConnections, 20_000),
 		conns:          map[*conn]struct{}{},
 		sockets:        map[string]int{},
+		checkSignature: o.CheckSignature,
+		quotas:         quotas{of: map[string]*quota{}},
+		bodies:         make(chan struct{}, maxAllBodies),
 
 		maxCallerConnections: cmp.Or(o.MaxCallerConnections, 1_000),
 	}, nil

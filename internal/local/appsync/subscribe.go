@@ -35,8 +35,6 @@ func (c *conn) start(id string, payload json.RawMessage) *wire.Error {
 		return e
 	}
 	c.server.running.Go(func() {
-		c.starting <- struct{}{}
-		defer func() { <-c.starting }()
 		if e := c.server.subscribe(sub, *start.Data, start.Extensions.Authorization); e != nil {
 			c.abandon(id, sub, *e)
 		}
@@ -117,25 +115,61 @@ func (s *Server) subscribe(sub *subscription, data string, authorization json.Ra
 		return &refused.Error
 	}
 	ctx := context.Background()
-	identity, err := s.authorize(ctx, wire.Credentials{Method: http.MethodPost, Path: sub.conn.path, Header: header, Body: []byte(data)})
+	// Those who wait for a turn cost no time of the processor, and those whose
+	// socket has ended meanwhile go.
+	done := turn(sub.conn.caller.authorizing)
+	if sub.conn.hasStopped(sub) {
+		done()
+		return nil
+	}
+	identity, err := func() (*wire.Identity, error) {
+		defer done()
+		return s.authorize(ctx, wire.Credentials{Method: http.MethodPost, Path: sub.conn.path, Header: header, Body: []byte(data)})
+	}()
 	if err != nil {
 		return &s.refusal(err).Error
 	}
-	op, field, e := s.parseStart(data)
-	if e != nil {
+	q, leave := s.quotas.enter(callerKey(identity))
+	if q == nil {
+		return &tooManyRequests().Error
+	}
+	defer leave()
+	op, field, e := s.prepareStart(q, sub, data, identity)
+	if e != nil || op == nil {
 		return e
 	}
-	if message := denied(op, s.schema.Subscription, op.def.SelectionSet, identity); message != "" {
-		return &wire.Error{ErrorType: string(presence.Unauthorized), Message: message}
-	}
-	if e := s.filter(ctx, sub, op, field, newCaller(sub.conn.host, identity, header)); e != nil {
+	if e := s.filter(ctx, sub, op, field, newCaller(sub.conn.host, identity, header, q)); e != nil {
 		return e
 	}
 	sub.operation = &subscribed{key: operationKey(op, data), op: op, field: field}
-	if !s.hub.subscribe(sub) {
-		return &wire.Error{ErrorType: "LimitExceededError", Message: "There are too many different subscriptions."}
+	if limit := s.hub.subscribe(sub); limit != "" {
+		return &wire.Error{ErrorType: "LimitExceededError", Message: limit}
 	}
 	return nil
+}
+
+// prepareStart parses a start and checks its caller's rights, in the caller's
+// turn. It returns nothing if the start was stopped before.
+func (s *Server) prepareStart(q *quota, sub *subscription, data string, identity *wire.Identity) (*operation, graphql.CollectedField, *wire.Error) {
+	defer turn(q.work)()
+	none := graphql.CollectedField{}
+	if sub.conn.hasStopped(sub) {
+		return nil, none, nil
+	}
+	op, field, e := s.parseStart(data)
+	if e != nil {
+		return nil, none, e
+	}
+	if message := denied(op, s.schema.Subscription, op.def.SelectionSet, identity); message != "" {
+		return nil, none, &wire.Error{ErrorType: string(presence.Unauthorized), Message: message}
+	}
+	return op, field, nil
+}
+
+func (c *conn) hasStopped(sub *subscription) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return sub.stopped
 }
 
 // invalidStart is what AppSync tells of a start that is not valid: the message,
@@ -180,7 +214,9 @@ func (s *Server) filter(ctx context.Context, sub *subscription, op *operation, f
 		return invalidStart(*wrong)
 	}
 	call := s.newCall(op, s.schema.Subscription, field, args, by)
+	done := turn(by.quota.calls)
 	_, failed := s.resolve(ctx, call)
+	done()
 	if failed == nil && len(call.Appended) > 0 {
 		failed = call.Appended[0]
 	}

@@ -22,6 +22,7 @@ import (
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
+	server *appsync.Server
 }
 
 func (p *pipes) Accept() (net.Conn, error) {
@@ -54,7 +55,7 @@ func inBubble(t *testing.T, test func(t *testing.T, p *pipes)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &pipes{make(chan net.Conn), make(chan struct{})}
+		p := &pipes{make(chan net.Conn), make(chan struct{}), s}
 		hs := appsync.NewHTTPServer(s)
 		done := make(chan error)
 		go func() { done <- hs.Serve(appsync.NewListener(p, cert)) }()

@@ -2,10 +2,17 @@ package appsync_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -322,4 +329,188 @@ func TestB15FloodsAreCut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What one socket that does not read can make wait is bounded in bytes, and one
+// message is at most 240 KB.
+func TestB11LargePayloads(t *testing.T) {
+	t.Parallel()
+	aliases := manyTimes(3_500, func(i int) string { return fmt.Sprintf("a%d:title ", i) })
+	titled := invoker(func(ctx context.Context, c call) (any, error) {
+		answer, err := fakePresence(ctx, c)
+		if c.Field == "Mutation.connected" {
+			p := answer.(map[string]any)["data"].(presence.Presence)
+			title := strings.Repeat("x", 1024)
+			p.Title = &title
+			answer = data(p)
+		}
+		return answer, err
+	})
+	server := newServer(t, appsync.Options{Invoker: titled})
+	const mutation = `mutation($u: ID!) { connected(userId: $u) { title topics } }`
+	t.Run("payload", func(t *testing.T) {
+		t.Parallel()
+		ws := open(t, server, "carol")
+		start(t, ws, "1", "carol", `subscription { onStatus(userId: "u1") { `+aliases+` } }`, nil)
+		expect(t, ws, `"start_ack"`)
+		query(t, server, "iam", mutation, map[string]any{"u": "u1"})
+		expect(t, ws, `{"data":{"onStatus":null},"errors":[{"message":"The subscription's payload is larger than 240 KB."}]}`)
+	})
+	t.Run("just-below", func(t *testing.T) {
+		t.Parallel()
+		ws := open(t, server, "dave")
+		start(t, ws, "1", "dave", `subscription { onStatus(userId: "u2") { `+manyTimes(200, func(i int) string { return fmt.Sprintf("a%d:title ", i) })+` } }`, nil)
+		expect(t, ws, `"start_ack"`)
+		query(t, server, "iam", mutation, map[string]any{"u": "u2"})
+		expect(t, ws, `"a199":"xxx`)
+	})
+	t.Run("queue", func(t *testing.T) {
+		t.Parallel()
+		inBubble(t, func(t *testing.T, p *pipes) {
+			ws := dialPipe(t, p, "bob")
+			defer func() { _ = ws.CloseNow() }()
+			s := p.server
+			for i := range 150 {
+				start(t, ws, strconv.Itoa(i), "bob", `subscription { onStatus(userId: "alice") { `+manyTimes(2_000, func(i int) string { return fmt.Sprintf("a%d:url ", i) })+` } }`, nil)
+				expect(t, ws, `"start_ack"`)
+			}
+			for range 4 { // 150 times 70 KB each.
+				r := httptest.NewRequest(http.MethodPost, appsync.Path, strings.NewReader(`{"query":"mutation { connected(userId: \"alice\") { url topics } }"}`))
+				r.Header.Set("Authorization", "iam")
+				s.ServeHTTP(httptest.NewRecorder(), r)
+				if waiting := s.Waiting(); waiting > 5<<20 {
+					t.Errorf("%d bytes wait", waiting)
+				}
+			}
+			for {
+				if _, _, err := ws.Read(t.Context()); err != nil {
+					break // Cut.
+				}
+			}
+			synctest.Wait()
+			if waiting := s.Waiting(); waiting != 0 {
+				t.Errorf("%d bytes wait for nobody", waiting)
+			}
+		})
+	})
+}
+
+// An operation is refused before it has cost what it asks for.
+func TestB13Budget(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	server := newServer(t, appsync.Options{Invoker: invoker(func(ctx context.Context, c call) (any, error) {
+		calls.Add(1)
+		return fakePresence(ctx, c)
+	})})
+	connects := func(n int) string {
+		return "mutation {" + manyTimes(n, func(i int) string { return fmt.Sprintf(`a%d: connect(url: "u", title: "") { userId } `, i) }) + "}"
+	}
+	const limit = `{"data":null,"errors":[{"path":null,"locations":null,"message":"Resolver invocation limit reached.","data":null,"errorType":"ResolverExecutionLimitReached","errorInfo":null}]}`
+	for name, c := range map[string]struct {
+		document string
+		calls    int64
+		want     string
+	}{
+		"as-many-as-deployed": {connects(wire.ResolverCountLimit), wire.ResolverCountLimit, `"a19"`},
+		"one-more":            {connects(wire.ResolverCountLimit + 1), 0, limit},
+		"a-thousand":          {connects(1_000), 0, limit},
+		"in-fragments": {"{ ...A ...B }" + manyTimes(2, func(i int) string {
+			return fmt.Sprintf("fragment %c on Query {", 'A'+i) + manyTimes(11, func(j int) string { return fmt.Sprintf(`a%d: status(userId: 1) { userId } `, i*11+j) }) + "}"
+		}), 0, limit},
+		"introspection": {"{" + manyTimes(60, func(i int) string {
+			return fmt.Sprintf("a%d: __schema { types { name fields { name type { name } } } } ", i)
+		}) + "}", 0, "selects __schema and __type 60 times; at most 3 are allowed"},
+		"wide-introspection": {"{ __schema { " + manyTimes(700, func(i int) string {
+			return fmt.Sprintf("a%d: types { description name fields { description name } } ", i)
+		}) + "} }", 0, "larger than 5 MB"},
+		"long-names": {"{" + manyTimes(100, func(i int) string { return strings.Repeat("x", 9_000) + strconv.Itoa(i) + " " }) + "}", 0, "FieldUndefined"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls.Store(0)
+			got := query(t, server, "bob", c.document, nil)
+			if !strings.Contains(got, c.want) || calls.Load() != c.calls {
+				t.Errorf("%d calls: %.300s", calls.Load(), got)
+			}
+			if len(got) > 200_000 {
+				t.Errorf("an answer of %d bytes", len(got))
+			}
+		})
+	}
+	t.Run("variables", func(t *testing.T) {
+		// Each field would get a copy of all of them, one megabyte.
+		variables := map[string]any{}
+		for i := range 1_000 {
+			variables[fmt.Sprintf("v%d", i)] = strings.Repeat("x", 900)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		query(t, server, "bob", connects(wire.ResolverCountLimit), variables)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 40<<20 {
+			t.Errorf("%d MB for one request of 1 MB", used>>20)
+		}
+	})
+}
+
+// Who is refused by a header has no body read, and one caller's use leaves the
+// others' alone.
+func TestB14QuotasOfCallers(t *testing.T) {
+	t.Parallel()
+	t.Run("bodies", func(t *testing.T) {
+		t.Parallel()
+		server := newServer(t, appsync.Options{CheckSignature: func(wire.Credentials) error {
+			return &presence.Error{Code: presence.Unauthorized, Message: "x", Err: wire.UnrecognizedClient}
+		}})
+		for who, want := range map[string]int{"": 401, "nobody": 401, "AWS4-HMAC-SHA256 x": 403} {
+			// The body never comes, and is not waited for.
+			body, writer := io.Pipe()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+appsync.Path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, _, _ := do(t, server, who, req); status != want {
+				t.Errorf("%q: status %d, want %d", who, status, want)
+			}
+			_ = writer.Close()
+		}
+	})
+	t.Run("sockets", func(t *testing.T) {
+		t.Parallel()
+		server := newServer(t, appsync.Options{MaxConnections: 1_000, MaxCallerConnections: 2})
+		open(t, server, "bob")
+		open(t, server, "bob")
+		if _, resp, err := dial(t, server, "header", "bob"); err == nil || resp.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("a third socket of bob: %v, %v", resp, err)
+		}
+		for range 100 {
+			if _, _, err := dial(t, server, "header", "nobody"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, resp, err := dial(t, server, "header", "nobody"); err == nil || resp.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("a socket too many of nobody: %v, %v", resp, err)
+		}
+		open(t, server, "alice")
+	})
+	t.Run("subscriptions", func(t *testing.T) {
+		t.Parallel()
+		server := newServer(t, appsync.Options{})
+		bob, alice := open(t, server, "bob"), open(t, server, "alice")
+		pad := strings.Repeat(" ", 60_000)
+		on := func(i int) string { return fmt.Sprintf(`subscription S%d { onStatus(userId: 1) { userId } }`, i) + pad }
+		for i := range 8 {
+			start(t, bob, strconv.Itoa(i), "bob", on(i), nil)
+			expect(t, bob, `"start_ack"`)
+		}
+		start(t, bob, "x", "bob", on(8), nil)
+		expect(t, bob, "too many different subscriptions")
+		start(t, alice, "1", "alice", on(9), nil)
+		expect(t, alice, `"start_ack"`)
+		// What ends makes room.
+		send(t, bob, `{"id":"0","type":"stop"}`)
+		expect(t, bob, `"complete"`)
+		start(t, bob, "x", "bob", on(8), nil)
+		expect(t, bob, `"start_ack"`)
+	})
 }

@@ -1,7 +1,10 @@
 package eventbridge
 
 import (
+	"encoding/json"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -30,6 +33,29 @@ func (s *Server) SetFaults(f Faults) {
 	defer s.faults.mu.Unlock()
 	s.faults.Faults = f
 	s.faults.rand = rand.New(rand.NewPCG(f.Seed, 0))
+}
+
+// maxFaults is the limit on the body of a request that sets faults.
+const maxFaults = 64 << 10
+
+// ServeFaults replaces the faults by those in the request's body, as the JSON
+// of [Faults]. The request must be signed like PutEvents. Tests serve it to
+// control a server in another process; nothing else should.
+func (s *Server) ServeFaults(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxFaults))
+	if err != nil {
+		fail(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "The request is too large.")
+		return
+	}
+	if !s.authorized(w, r, body) {
+		return
+	}
+	var f Faults
+	if err := json.Unmarshal(body, &f); err != nil {
+		fail(w, http.StatusBadRequest, "SerializationException", "The request is not the JSON of faults.")
+		return
+	}
+	s.SetFaults(f)
 }
 
 type faults struct {

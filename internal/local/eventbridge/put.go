@@ -47,17 +47,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "The request is too large.")
 	case r.Method != http.MethodPost || r.Header.Get("X-Amz-Target") != "AWSEvents.PutEvents":
 		fail(w, http.StatusBadRequest, "UnknownOperationException", "This EventBridge has the one operation AWSEvents.PutEvents, by POST.")
-	case r.Header.Get("Authorization") == "":
-		fail(w, http.StatusForbidden, "MissingAuthenticationTokenException", "Missing Authentication Token")
-	default:
-		if s.opts.Authorize != nil {
-			if err := s.opts.Authorize(r, body); err != nil {
-				fail(w, http.StatusForbidden, "InvalidSignatureException", err.Error())
-				return
-			}
-		}
+	case s.authorized(w, r, body):
 		s.putEvents(w, body)
 	}
+}
+
+// authorized reports whether a request is signed. If it is not, it is answered.
+func (s *Server) authorized(w http.ResponseWriter, r *http.Request, body []byte) bool {
+	if r.Header.Get("Authorization") == "" {
+		fail(w, http.StatusForbidden, "MissingAuthenticationTokenException", "Missing Authentication Token")
+		return false
+	}
+	if s.opts.Authorize != nil {
+		if err := s.opts.Authorize(r, body); err != nil {
+			fail(w, http.StatusForbidden, "InvalidSignatureException", err.Error())
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Server) putEvents(w http.ResponseWriter, body []byte) {
