@@ -35,13 +35,13 @@ func certificate() (cert tls.Certificate, path string, err error) {
 	if err != nil {
 		return cert, "", err
 	}
-	defer folder.Close()
+	defer func() { _ = folder.Close() }() // Nothing is written to the folder itself.
 	// Servers that start at the same time must end with the same certificate.
 	lock, err := folder.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return cert, "", unusable(dir, err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }() // It is empty.
 	if err := lockExclusively(lock); err != nil {
 		return cert, "", unusable(dir, err)
 	}
@@ -95,7 +95,7 @@ func privateFolder() (dir string, folder *os.Root, err error) {
 	default:
 		return dir, folder, nil
 	}
-	folder.Close()
+	_ = folder.Close() // The error that matters is err.
 	return "", nil, err
 }
 

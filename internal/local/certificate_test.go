@@ -117,11 +117,11 @@ func TestB17FolderIsPrivate(t *testing.T) {
 	}{
 		"others-write": {func(t *testing.T, folder string) {
 			check(t, os.Mkdir(folder, 0o700))
-			check(t, os.Chmod(folder, 0o777)) //nolint:gosec // what is tested
+			check(t, os.Chmod(folder, 0o777))
 		}, "other users can write there"},
 		"group-writes": {func(t *testing.T, folder string) {
 			check(t, os.Mkdir(folder, 0o700))
-			check(t, os.Chmod(folder, 0o770)) //nolint:gosec // what is tested
+			check(t, os.Chmod(folder, 0o770))
 		}, "other users can write there"},
 		"a-link": {func(t *testing.T, folder string) { check(t, os.Symlink(t.TempDir(), folder)) }, "it is not a folder"},
 		"a-file": {func(t *testing.T, folder string) { check(t, os.WriteFile(folder, nil, 0o600)) }, "it is not a folder"},

@@ -21,7 +21,7 @@ import (
 // What presence serve opens on this machine is for callers on this machine, and
 // what belongs between its parts for them alone.
 func TestLaptopServer(t *testing.T) {
-	t.Parallel()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // where the certificate is kept
 	ctx, cancel := context.WithCancel(t.Context())
 	ready := make(chan local.Running, 1)
 	ended := make(chan error, 1)
