@@ -227,8 +227,9 @@ func newClient() *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// grace is how long each part may take to stop.
-const grace = 5 * time.Second
+// grace is how long each part may take to stop. [http.Server.Shutdown] waits 5
+// seconds for a connection that was opened and never used.
+const grace = 8 * time.Second
 
 // serve serves until stop is called, which first calls drain: what a server's
 // own Shutdown does not wait for.
@@ -277,6 +278,9 @@ func (p *parts) startAppSync(context.Context) error {
 	}
 	p.running.Certificate = path
 	p.onStop(serve(appsync.NewListener(p.api, cert), appsync.NewHTTPServer(mux), api.Close, p.failed, p.opts.Logger))
+	// Before the server stops: it would wait for a connection that EventBridge has
+	// opened and not used.
+	p.onStop(p.calls.CloseIdleConnections)
 	return nil
 }
 
