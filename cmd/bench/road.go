@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"presence"
@@ -64,7 +63,6 @@ func (b *bench) road(ctx context.Context, api *api, callers int) error {
 
 // pages are the pages a watcher has heard that users are on, in order.
 type pages struct {
-	mu   sync.Mutex
 	come map[string]chan string
 }
 

@@ -56,9 +56,13 @@ func TestFloods(t *testing.T) {
 		name string
 		run  func(ctx context.Context, token string)
 	}{
-		{"sockets", f.sockets}, {"sockets-with-a-bad-token", func(ctx context.Context, _ string) { f.sockets(ctx, "bad") }},
-		{"bodies", f.bodies}, {"bodies-without-a-token", func(ctx context.Context, _ string) { f.bodies(ctx, "") }},
-		{"frames", f.frames}, {"pings", f.raw("\x89\x80\x00\x00\x00\x00")}, {"fragments", f.raw("\x00\x80\x00\x00\x00\x00")},
+		{"sockets", f.sockets},
+		{"sockets-with-a-bad-token", func(ctx context.Context, _ string) { f.sockets(ctx, "bad") }},
+		{"bodies", f.bodies},
+		{"bodies-without-a-token", func(ctx context.Context, _ string) { f.bodies(ctx, "") }},
+		{"frames", f.frames},
+		{"pings", f.raw("\x89\x80\x00\x00\x00\x00")},
+		{"fragments", f.raw("\x00\x80\x00\x00\x00\x00")},
 		{"subscriptions", f.subscriptions},
 		{"aliases", f.queries(aliases(1_500, `connect(url: "", title: "") { userId }`, "mutation"), "")},
 		{"connects", f.queries(aliases(wire.ResolverCountLimit, `connect(url: "", title: "") { userId }`, "mutation"), "")},
