@@ -22,6 +22,7 @@ import (
 
 	"presence"
 	"presence/internal/local"
+	"presence/internal/testenv"
 )
 
 // Clients have to be told once what to trust, and nobody else can tell them.
@@ -183,10 +184,7 @@ func TestB17CertificateIsNoAuthority(t *testing.T) {
 		t.Error("Go trusts a certificate of evil.example")
 	}
 
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("there is no node")
-	}
+	node := testenv.Require(t, "node", "node")
 	dial := func(addr, name string) string {
 		cmd := exec.CommandContext(t.Context(), node, "-e", `
 			const [host, port, servername] = process.argv.slice(1);
